@@ -1,0 +1,190 @@
+"""Typed fields of a unit: each validates what Python or a file gives, and writes it as JSON."""
+
+import dataclasses
+import enum
+import hashlib
+import operator
+from typing import Any
+
+import numpy as np
+
+from hwlut.fixed import Fixed
+
+__all__ = ["INLINE_LIMIT", "Field", "Array", "integer", "integers", "choice", "fixed", "array", "shorten"]
+
+INLINE_LIMIT = 4096
+"""More numbers than this go to a .safetensors file beside the JSON."""
+
+_REQUIRED: Any = dataclasses.MISSING
+
+
+def shorten(value: object) -> str:
+    """repr of `value`, cut to fit a one-line message."""
+    text = repr(value)
+    return text if len(text) <= 80 else text[:60] + "..." + text[-17:]
+
+
+class Field:
+    """One unit field: `coerce` validates, `write` gives its JSON form."""
+
+    def coerce(self, label: str, value: Any) -> Any:
+        raise NotImplementedError
+
+    def write(self, value: Any) -> Any:
+        return value
+
+
+class _Integer(Field):
+    def __init__(self, low: int, high: int):
+        self.low = low
+        self.high = high
+
+    def coerce(self, label: str, value: Any) -> int:
+        if isinstance(value, (bool, np.bool_)) or not hasattr(value, "__index__"):
+            raise TypeError(f"{label} must be an integer, not {shorten(value)}")
+        value = operator.index(value)
+        if not self.low <= value <= self.high:
+            raise ValueError(f"{label} must be from {self.low} to {self.high}, not {shorten(value)}")
+        return value
+
+
+class _Integers(Field):
+    def __init__(self, low: int, high: int):
+        self.item = _Integer(low, high)
+
+    def coerce(self, label: str, value: Any) -> tuple[int, ...]:
+        if not isinstance(value, (tuple, list, np.ndarray)):
+            raise TypeError(f"{label} must be a sequence of integers, not {shorten(value)}")
+        if len(value) > INLINE_LIMIT:
+            raise ValueError(f"{label} must be at most {INLINE_LIMIT} integers, not {len(value)}")
+        return tuple(self.item.coerce(f"{label}[{index}]", item) for index, item in enumerate(value))
+
+    def write(self, value: tuple[int, ...]) -> list[int]:
+        return list(value)
+
+
+class _Choice(Field):
+    def __init__(self, kind: type[enum.Enum]):
+        self.kind = kind
+
+    def coerce(self, label: str, value: Any) -> enum.Enum:
+        names = [member.value for member in self.kind]
+        if not isinstance(value, str):
+            raise TypeError(f"{label} must be one of {', '.join(names)}, not {shorten(value)}")
+        if value not in names:
+            raise ValueError(f"{label} must be one of {', '.join(names)}, not {shorten(value)}")
+        return self.kind(value)
+
+    def write(self, value: enum.Enum) -> str:
+        return value.value
+
+
+class _Fixed(Field):
+    """A `Fixed` whose JSON holds just `keys`; a frac of None is written as the word `free`."""
+
+    def __init__(self, keys: tuple[str, ...], free: str | None, nullable: bool):
+        self.keys = keys
+        self.free = free
+        self.nullable = nullable
+
+    def coerce(self, label: str, value: Any) -> Fixed | None:
+        if value is None and self.nullable:
+            return None
+        expected = "an object of " + ", ".join(self.keys) + (" or null" if self.nullable else "")
+        if isinstance(value, Fixed):
+            value = {key: getattr(value, key) for key in self.keys} | self._beyond_keys(label, value)
+        if not isinstance(value, dict):
+            raise TypeError(f"{label} must be {expected}, not {shorten(value)}")
+        if set(value) != set(self.keys):
+            raise ValueError(f"{label} must be {expected}, not of {', '.join(map(str, value)) or 'nothing'}")
+        frac = value.get("frac")
+        if frac is not None and frac == self.free:
+            frac = None
+        elif "frac" in self.keys and frac is None and self.free is None:
+            raise TypeError(f"{label} frac must be an integer, not None")
+        try:
+            return Fixed(value["bits"], frac, value.get("signed", True))
+        except (TypeError, ValueError) as error:
+            raise type(error)(str(error).replace("Fixed", label, 1)) from None
+
+    def _beyond_keys(self, label: str, value: Fixed) -> dict[str, Any]:
+        if "frac" not in self.keys and value.frac is not None:
+            raise ValueError(f"{label} must have no frac, not {value.frac}")
+        if "signed" not in self.keys and not value.signed:
+            raise ValueError(f"{label} must be signed")
+        return {}
+
+    def write(self, value: Fixed | None) -> dict[str, Any] | None:
+        if value is None:
+            return None
+        parts = {key: getattr(value, key) for key in self.keys}
+        if "frac" in parts and parts["frac"] is None:
+            parts["frac"] = self.free
+        return parts
+
+
+class Array(Field):
+    """A read-only integer array in the smallest signed dtype that holds it."""
+
+    def __init__(self, dimensions: int):
+        self.dimensions = dimensions
+
+    def coerce(self, label: str, value: Any) -> np.ndarray:
+        try:
+            given = np.asarray(value)
+        except ValueError:
+            raise ValueError(f"{label} must be a regular array of integers, not {shorten(value)}") from None
+        if given.dtype.kind not in "iu":
+            raise TypeError(f"{label} must be an array of integers, not of {given.dtype}")
+        if given.ndim != self.dimensions or given.size == 0:
+            raise ValueError(f"{label} must have {self.dimensions} dimensions and no empty one, not shape {given.shape}")
+        low, high = int(given.min()), int(given.max())
+        for dtype in (np.int8, np.int16, np.int32, np.int64):
+            if np.iinfo(dtype).min <= low and high <= np.iinfo(dtype).max:
+                held = given.astype(dtype, order="C", copy=True)
+                held.flags.writeable = False
+                return held
+        raise ValueError(f"{label} must fit in 64 bits, not {high}")
+
+    def write(self, value: np.ndarray) -> Any:
+        return value.tolist() if value.size <= INLINE_LIMIT else None
+
+    @staticmethod
+    def reference(key: str, value: np.ndarray) -> dict[str, Any]:
+        """What the JSON says of an array that lies in the .safetensors file."""
+        little = value.astype(value.dtype.newbyteorder("<"))
+        return {
+            "key": key,
+            "shape": list(value.shape),
+            "dtype": value.dtype.name,
+            "sha256": hashlib.sha256(little.tobytes()).hexdigest(),
+        }
+
+
+def _declare(codec: Field, default: Any) -> Any:
+    return dataclasses.field(default=default, metadata={"field": codec})
+
+
+def integer(low: int, high: int, default: Any = _REQUIRED) -> Any:
+    """An integer from `low` to `high`."""
+    return _declare(_Integer(low, high), default)
+
+
+def integers(low: int, high: int, default: Any = _REQUIRED) -> Any:
+    """A tuple of at most 4,096 integers, each from `low` to `high`."""
+    return _declare(_Integers(low, high), default)
+
+
+def choice(kind: type[enum.Enum], default: Any = _REQUIRED) -> Any:
+    """A member of an enumeration of strings."""
+    return _declare(_Choice(kind), default)
+
+
+def fixed(*keys: str, free: str | None = None, nullable: bool = False, default: Any = _REQUIRED) -> Any:
+    """A `Fixed` of which the file holds `keys`; `free` is the word for a frac of None."""
+    return _declare(_Fixed(keys, free, nullable), default)
+
+
+def array(dimensions: int) -> Any:
+    """A read-only integer array; beyond 4,096 numbers it lies in the .safetensors file."""
+    return _declare(Array(dimensions), _REQUIRED)

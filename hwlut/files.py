@@ -1,0 +1,75 @@
+"""Files that appear whole or not at all: outputs, and the cache of built things."""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+__all__ = ["read_bytes", "write_atomic", "cache_root", "build_once", "digest_of"]
+
+
+def read_bytes(path: Path, limit: int) -> bytes:
+    """Content of a regular file of at most `limit` bytes, else ValueError naming the file."""
+    if not path.exists():
+        raise ValueError(f"{path}: no such file")
+    if not path.is_file():
+        raise ValueError(f"{path}: not a regular file")
+    size = path.stat().st_size
+    if size > limit:
+        raise ValueError(f"{path}: {size} bytes, more than the {limit} allowed")
+    return path.read_bytes()
+
+
+def write_atomic(path: Path, data: bytes | str) -> None:
+    """Write `data` under a temporary name beside `path` and move it into place."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "xb") as file:
+            file.write(data.encode() if isinstance(data, str) else data)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def cache_root() -> Path:
+    """Folder of built things: ``$HWLUT_CACHE``, else ``$XDG_CACHE_HOME/hwlut``, else ``~/.cache/hwlut``."""
+    if folder := os.environ.get("HWLUT_CACHE"):
+        return Path(folder)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hwlut"
+
+
+def digest_of(*parts: object) -> str:
+    """sha256 over JSON-able parts and bytes, in order."""
+    digest = hashlib.sha256()
+    for part in parts:
+        data = part if isinstance(part, bytes) else json.dumps(part, sort_keys=True).encode()
+        digest.update(len(data).to_bytes(8, "little") + data)
+    return digest.hexdigest()
+
+
+def build_once(kind: str, key: str, build: Callable[[Path], None]) -> Path:
+    """The cached folder ``<cache>/<kind>/<key>``; where it is missing, `build` fills it first.
+
+    `build` gets an empty temporary folder, which is moved into place when it returns, so that
+    a folder seen under its key is complete. Of two processes that build the same key at once,
+    the first to finish wins and the other's work is dropped.
+    """
+    folder = cache_root() / kind / key[:40]
+    if folder.is_dir():
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=".build-", dir=folder.parent))
+    try:
+        build(temporary)
+        try:
+            temporary.rename(folder)
+        except OSError:
+            if not folder.is_dir():
+                raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return folder

@@ -1,0 +1,1 @@
+"""Fitting: from a function to a parameter table."""

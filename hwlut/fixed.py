@@ -1,0 +1,84 @@
+"""Fixed-point formats and the rounding rules, as integer arithmetic."""
+
+import enum
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["Fixed", "Rounding", "round_shift", "saturate", "signed_bits"]
+
+
+class Rounding(str, enum.Enum):
+    """How a real value v becomes an integer."""
+
+    HALF_UP = "half_up"  # floor(v + 1/2)
+    HALF_EVEN = "half_even"  # nearest, ties to the even integer
+    FLOOR = "floor"
+
+
+def round_shift(value: Any, shift: int, rounding: Rounding = Rounding.HALF_UP) -> Any:
+    """``round(value * 2^-shift)`` exactly; a negative shift multiplies.
+
+    `value` is an int or an integer array or tensor, whose type must hold value + 2^(shift-1).
+    """
+    if shift <= 0:
+        return value << -shift
+    if rounding is Rounding.FLOOR:
+        return value >> shift
+    half = 1 << (shift - 1)
+    if rounding is Rounding.HALF_UP:
+        return (value + half) >> shift
+    return (value + (half - 1) + ((value >> shift) & 1)) >> shift
+
+
+def signed_bits(low: int, high: int) -> int:
+    """Bits of the smallest two's-complement integer that holds both ends of [low, high]."""
+    return max(1, high.bit_length() + 1 if high > 0 else 1, (~low).bit_length() + 1 if low < 0 else 1)
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """A fixed-point format: code c stands for the real value c * 2^-frac.
+
+    Parameters
+    ----------
+    bits: width of the code, 1 to 64.
+    frac: fraction bits, 0 to 62; None where the point is placed elsewhere (by a scale chosen at
+        run time) or plays no part (the operand of an integer multiplier).
+    signed: two's complement when true.
+    """
+
+    bits: int
+    frac: int | None = None
+    signed: bool = True
+
+    def __post_init__(self) -> None:
+        for label, value, low, high in (("bits", self.bits, 1, 64), ("frac", self.frac, 0, 62)):
+            if label == "frac" and value is None:
+                continue
+            if isinstance(value, bool) or not isinstance(value, int):
+                raise TypeError(f"Fixed {label} must be an integer, not {value!r}")
+            if not low <= value <= high:
+                raise ValueError(f"Fixed {label} must be from {low} to {high}, not {value}")
+        if not isinstance(self.signed, bool):
+            raise TypeError(f"Fixed signed must be true or false, not {self.signed!r}")
+
+    @property
+    def min(self) -> int:
+        """The lowest code."""
+        return -(1 << (self.bits - 1)) if self.signed else 0
+
+    @property
+    def max(self) -> int:
+        """The highest code."""
+        return (1 << (self.bits - self.signed)) - 1
+
+    def __str__(self) -> str:
+        kind = f"{'s' if self.signed else 'u'}{self.bits}"
+        return kind if self.frac is None else f"{kind}.{self.frac}"
+
+
+def saturate(value: Any, format: Fixed) -> Any:
+    """`value` (int, array or tensor) held in the code range of `format`."""
+    if isinstance(value, int):
+        return min(max(value, format.min), format.max)
+    return value.clip(format.min, format.max)

@@ -1,0 +1,215 @@
+"""Units: immutable integers that describe one hardware block, and their files."""
+
+import dataclasses
+import json
+import types
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+import numpy as np
+
+from hwlut.fields import Array, Field, shorten
+from hwlut.files import digest_of, read_bytes, write_atomic
+from hwlut.names import check_name
+
+__all__ = ["Unit", "Resources", "load"]
+
+_JSON_LIMIT = 16 << 20
+_ARRAYS_LIMIT = 1 << 30
+_KINDS: dict[str, type["Unit"]] = {}
+_Self = TypeVar("_Self", bound="Unit")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Resources:
+    """What a unit costs, by arithmetic alone.
+
+    storage_bits: parameters held. multiplier_bits: partial-product bits (the product of the
+    operands' widths, summed). adder_bits: full adders, a comparator counting as one of its width.
+    latency: clock cycles from an accepted input to its output, in the component's default form.
+    """
+
+    storage_bits: int
+    multiplier_bits: int
+    adder_bits: int
+    latency: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Unit:
+    """Base of every unit kind: a frozen record of integers that is called on codes.
+
+    A kind subclasses with ``schema="hwlut.<kind>/<version>"``, declares its fields with
+    `hwlut.fields`, checks what spans several fields in `validate`, and defines `__call__` (codes
+    in, codes out, in plain torch) and `resources`.
+
+    Parameters
+    ----------
+    name: the module's and the file's name, ``[A-Za-z_][A-Za-z0-9_]{0,63}``, no Verilog keyword;
+        by default the kind.
+    function: the function the unit approximates, as `hwlut.functions` names it, or None.
+    meta: where it came from (method, seed, errors, versions): any JSON object; not compared.
+    """
+
+    schema: ClassVar[str]
+
+    name: str = ""
+    function: str | None = None
+    meta: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __init_subclass__(cls, schema: str, **arguments: Any) -> None:
+        super().__init_subclass__(**arguments)
+        cls.schema = schema
+        _KINDS[schema] = cls
+
+    def __post_init__(self) -> None:
+        kind = type(self).__name__
+        for key, field in self._fields().items():
+            object.__setattr__(self, key, field.coerce(f"{kind} {key}", getattr(self, key)))
+        object.__setattr__(self, "name", check_name(self.name or kind.lower(), f"{kind} name"))
+        if self.function is not None and not isinstance(self.function, str):
+            raise TypeError(f"{kind} function must be a string or null, not {shorten(self.function)}")
+        if not isinstance(self.meta, Mapping):
+            raise TypeError(f"{kind} meta must be an object, not {shorten(self.meta)}")
+        try:
+            meta = json.loads(json.dumps(dict(self.meta), allow_nan=False))
+        except (TypeError, ValueError, RecursionError) as error:
+            raise ValueError(f"{kind} meta must be plain JSON: {error}") from None
+        object.__setattr__(self, "meta", types.MappingProxyType(meta))
+        self.validate()
+
+    def validate(self) -> None:
+        """Refuse impossible combinations of valid fields."""
+
+    def __call__(self, codes: Any) -> Any:
+        raise NotImplementedError
+
+    def cost(self) -> Resources:
+        """Storage, multiplier and adder bits and latency, without any tool."""
+        raise NotImplementedError
+
+    @classmethod
+    def _fields(cls) -> dict[str, Field]:
+        return {f.name: f.metadata["field"] for f in dataclasses.fields(cls) if "field" in f.metadata}
+
+    def _parameters(self) -> dict[str, Any]:
+        """JSON form of every field of the kind, large arrays by reference."""
+        written = {}
+        for key, field in self._fields().items():
+            value = field.write(getattr(self, key))
+            written[key] = Array.reference(key, getattr(self, key)) if value is None and isinstance(field, Array) else value
+        return written
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 of the canonical JSON, without `name`, `function` and `meta`."""
+        return digest_of({"schema": self.schema, **self._parameters()})
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Unit):
+            return NotImplemented
+        return (self.digest, self.name, self.function) == (other.digest, other.name, other.function)
+
+    def __hash__(self) -> int:
+        return hash((self.digest, self.name, self.function))
+
+    def replace(self: _Self, **changes: Any) -> _Self:
+        """A copy with some fields changed."""
+        return dataclasses.replace(self, **changes)
+
+    def dumps(self) -> str:
+        """The parameter table as JSON text: one key a line."""
+        content = {"schema": self.schema, "name": self.name, "function": self.function}
+        content |= self._parameters() | {"meta": dict(self.meta)}
+        lines = (f"{json.dumps(key)}: {json.dumps(value, allow_nan=False)}" for key, value in content.items())
+        return "{" + ",\n ".join(lines) + "}\n"
+
+    def save(self, path: str | Path) -> Path:
+        """Write the parameter table, and ``<name>.safetensors`` beside it where arrays are large."""
+        path = Path(path)
+        arrays = {
+            key: getattr(self, key)
+            for key, field in self._fields().items()
+            if isinstance(field, Array) and field.write(getattr(self, key)) is None
+        }
+        if arrays:
+            from safetensors.numpy import save
+
+            write_atomic(path.with_name(f"{self.name}.safetensors"), save(arrays))
+        write_atomic(path, self.dumps())
+        return path
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) != len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"key {shorten(next(key for key in keys if keys.count(key) > 1))} stands twice")
+    return content
+
+
+def _refuse_constant(word: str) -> None:
+    raise ValueError(f"{word} is no JSON number")
+
+
+def _parse(path: Path) -> dict[str, Any]:
+    data = read_bytes(path, _JSON_LIMIT)
+    try:
+        content = json.loads(data.decode("utf-8"), object_pairs_hook=_unique_keys, parse_constant=_refuse_constant)
+    except RecursionError:
+        raise ValueError(f"{path}: not a parameter table: nested too deeply") from None
+    except ValueError as error:
+        raise ValueError(f"{path}: not a parameter table: {error}") from None
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: not a parameter table: expected an object, not {shorten(content)}")
+    return content
+
+
+def _read_array(path: Path, key: str, reference: dict[str, Any]) -> np.ndarray:
+    """The array that `reference` (key, shape, dtype, sha256) names in the file at `path`."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load as load_arrays
+
+    if set(reference) != {"key", "shape", "dtype", "sha256"}:
+        raise ValueError(f"{key} must be an array or an object of key, shape, dtype, sha256")
+    try:
+        arrays = load_arrays(read_bytes(path, _ARRAYS_LIMIT))
+    except SafetensorError as error:
+        raise ValueError(f"{key}: {path} is no safetensors file: {error}") from None
+    if reference["key"] not in arrays:
+        raise ValueError(f"{key}: {path} has no array {shorten(reference['key'])}")
+    found = arrays[reference["key"]]
+    if found.dtype.kind not in "iu" or Array.reference(reference["key"], found) != reference:
+        raise ValueError(f"{key}: the array in {path} is not the one described (shape, dtype or sha256 differ)")
+    return found
+
+
+def load(path: str | Path) -> Unit:
+    """Read a parameter table of any kind.
+
+    Raises ValueError, naming the file and what was expected, for anything that is not one.
+    """
+    path = Path(path)
+    content = _parse(path)
+    schema = content.pop("schema", None)
+    if not isinstance(schema, str) or schema not in _KINDS:
+        raise ValueError(f"{path}: schema must be one of {', '.join(sorted(_KINDS))}, not {shorten(schema)}")
+    kind = _KINDS[schema]
+    fields = {f.name: f for f in dataclasses.fields(kind)}
+    if unknown := sorted(set(content) - set(fields)):
+        raise ValueError(f"{path}: unknown key {shorten(unknown[0])}; {schema} has {', '.join(fields)}")
+    needed = {key for key, field in fields.items() if field.default is dataclasses.MISSING} - {"meta"}
+    if missing := sorted((needed | {"name", "function"}) - set(content)):
+        raise ValueError(f"{path}: key {missing[0]!r} is missing")
+    try:
+        if not content["name"]:
+            raise ValueError(f"{kind.__name__} name must be a non-empty string, not {shorten(content['name'])}")
+        for key, field in kind._fields().items():
+            if isinstance(field, Array) and isinstance(content.get(key), dict):
+                name = check_name(content["name"], f"{kind.__name__} name")
+                content[key] = _read_array(path.with_name(f"{name}.safetensors"), key, content[key])
+        return kind(**content)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: {error}") from None

@@ -1,0 +1,7 @@
+"""The kinds of unit."""
+
+from hwlut.unit import Resources, Unit, load
+from hwlut.units.pwl import Pwl, Symmetry
+from hwlut.units.requantize import Requantize
+
+__all__ = ["Unit", "Resources", "Pwl", "Symmetry", "Requantize", "load"]
