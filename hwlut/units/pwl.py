@@ -69,16 +69,23 @@ class Pwl(Unit, schema="hwlut.pwl/1"):
         if not self.scales or any(a >= b for a, b in zip(self.scales, self.scales[1:])):
             raise ValueError(f"Pwl scales must be ascending and at least one, not {self.scales}")
         if self.scales[-1] > self.breakpoint_frac:
-            raise ValueError(f"Pwl scales must not exceed breakpoint_frac {self.breakpoint_frac}, not {self.scales[-1]}")
+            raise ValueError(
+                f"Pwl scales must not exceed breakpoint_frac {self.breakpoint_frac}, not {self.scales[-1]}"
+            )
         if not self.slopes:
             raise ValueError("Pwl slopes must be at least one, not ()")
         if len(self.intercepts) != len(self.slopes):
             raise ValueError(f"Pwl intercepts must be {len(self.slopes)}, one a slope, not {len(self.intercepts)}")
         if len(self.breakpoints) != len(self.slopes) - 1:
-            raise ValueError(f"Pwl breakpoints must be {len(self.slopes) - 1}, one fewer than slopes, not {len(self.breakpoints)}")
+            raise ValueError(
+                f"Pwl breakpoints must be {len(self.slopes) - 1}, one fewer than slopes, not {len(self.breakpoints)}"
+            )
         if any(a > b for a, b in zip(self.breakpoints, self.breakpoints[1:])):
             raise ValueError(f"Pwl breakpoints must be non-decreasing, not {self.breakpoints}")
-        for label, format, values in (("slopes", self.slope, self.slopes), ("intercepts", self.intercept, self.intercepts)):
+        for label, format, values in (
+            ("slopes", self.slope, self.slopes),
+            ("intercepts", self.intercept, self.intercepts),
+        ):
             for value in values:
                 if not format.min <= value <= format.max:
                     raise ValueError(f"Pwl {label} must fit in {format.bits} bits, not {value}")
@@ -199,16 +206,23 @@ class Pwl(Unit, schema="hwlut.pwl/1"):
         return result.to(torch.int32 if format.bits + (not format.signed) <= 32 else torch.int64)
 
     @property
-    def comparator_bits(self) -> int:
-        """Width in which the component holds and compares breakpoints.
+    def comparator_range(self) -> tuple[int, int]:
+        """Lowest and highest number that the component compares with breakpoints.
 
-        One more than the table codes' own at a single scale; else what the breakpoints need.
+        The table codes themselves at a single scale; else the codes in units of the breakpoints,
+        with the rounding of the breakpoints moved over to them.
         """
         lowest, highest = self.table_codes
-        if len(self.scales) == 1:
-            return signed_bits(lowest, highest + 1)
-        shift = self.breakpoint_frac - self.scales[0]
-        return signed_bits(min(self.breakpoints, default=0), max(*self.breakpoints, highest << shift, 0))
+        drop = self.breakpoint_frac - self.scales[0]
+        if len(self.scales) == 1 or drop == 0:
+            return lowest, highest
+        return lowest << drop, (highest << drop) + (1 << (drop - 1))
+
+    @property
+    def comparator_bits(self) -> int:
+        """Width in which breakpoints are held: they saturate to [lowest, highest + 1], which changes no comparison."""
+        lowest, highest = self.comparator_range
+        return signed_bits(lowest, highest + 1)
 
     def cost(self) -> Resources:
         comparisons = (self.segments - 1) * self.comparator_bits

@@ -49,7 +49,9 @@ class Requantize(Unit, schema="hwlut.requantize/1"):
         if not self.multipliers:
             raise ValueError("Requantize multipliers must be at least one, not ()")
         if len(self.shifts) != len(self.multipliers):
-            raise ValueError(f"Requantize shifts must be {len(self.multipliers)}, one a multiplier, not {len(self.shifts)}")
+            raise ValueError(
+                f"Requantize shifts must be {len(self.multipliers)}, one a multiplier, not {len(self.shifts)}"
+            )
         if not self.output.min <= self.zero_point <= self.output.max:
             raise ValueError(f"Requantize zero_point must fit {self.output}, not {self.zero_point}")
 
@@ -88,7 +90,9 @@ class Requantize(Unit, schema="hwlut.requantize/1"):
             scaled = round_shift(acc * self.multipliers[0], self.shifts[0], self.rounding)
         else:
             if not -acc.dim() <= axis < acc.dim() or acc.shape[axis] != self.channels:
-                raise ValueError(f"Requantize axis {axis} must have {self.channels} channels, not shape {tuple(acc.shape)}")
+                raise ValueError(
+                    f"Requantize axis {axis} must have {self.channels} channels, not shape {tuple(acc.shape)}"
+                )
             pairs = zip(acc.unbind(axis), self.multipliers, self.shifts)
             scaled = torch.stack([round_shift(a * m, shift, self.rounding) for a, m, shift in pairs], axis)
         result = saturate(scaled + self.zero_point, self.output)

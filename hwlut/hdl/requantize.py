@@ -1,0 +1,64 @@
+"""Hardware of a requantization: multiply, shift, saturate."""
+
+from amaranth.hdl import Const, Module
+
+from hwlut.hdl.arithmetic import choose, named, round_shift, saturate
+from hwlut.hdl.component import UnitComponent, checked_stages, component
+from hwlut.hdl.stream import Beat, BeatField, Pipeline, shape_of
+from hwlut.units.requantize import STAGES, Requantize
+
+__all__ = ["RequantizeComponent"]
+
+_CUTS = {1: (), 2: ("multiply",), 3: ("multiply", "round")}
+
+
+class RequantizeComponent(UnitComponent):
+    """A `Requantize` as hardware; per channel, each beat names its channel in the field ``channel``.
+
+    Parameters
+    ----------
+    unit: multipliers and shifts, which become constants.
+    scale: must be None: a requantization has no scale.
+    stages: 1 to 3 rows of registers.
+    """
+
+    def __init__(self, unit: Requantize, *, scale: int | None = None, stages: int | None = None):
+        if scale is not None:
+            raise ValueError(f"Requantize scale must not be given, not {scale}")
+        self.stages = checked_stages(stages, STAGES, max(_CUTS), "Requantize")
+        user = BeatField("channel", (unit.channels - 1).bit_length(), False) if unit.channels > 1 else None
+        super().__init__(
+            unit,
+            Beat((BeatField("acc", unit.input.bits, unit.input.signed),), user),
+            Beat((BeatField("y", unit.output.bits, unit.output.signed),)),
+            scale=None,
+            latency=self.stages,
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        unit, cuts = self.unit, _CUTS[self.stages]
+        pipeline = Pipeline(m, self.i, self.o)
+        acc = pipeline.payload.acc
+        channel = pipeline.payload.channel if unit.channels > 1 else None
+
+        # Multiply.
+        product = named(m, "product", acc * choose(m, "multiplier", channel, unit.multipliers))
+        shift = choose(m, "shift", channel, unit.shifts)
+        if isinstance(shift, int):
+            (product,) = pipeline.register_if("multiply" in cuts, product=product)
+        else:
+            product, shift = pipeline.register_if("multiply" in cuts, product=product, shift=shift)
+
+        # Round.
+        rounded = named(m, "rounded", round_shift(product, shift, unit.rounding))
+        (rounded,) = pipeline.register_if("round" in cuts, rounded=rounded)
+
+        # Add the zero point and saturate.
+        shifted = named(m, "shifted", rounded + Const(unit.zero_point))
+        (y,) = pipeline.register(y=named(m, "result", saturate(shifted, unit.output), shape_of(unit.output)))
+        pipeline.finish(y=y)
+        return m
+
+
+component.register(Requantize, RequantizeComponent)

@@ -1,0 +1,119 @@
+"""Valid/ready streams: what a beat holds, and the pipeline skeleton every component is built on."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from amaranth.hdl import Module, Mux, Shape, Signal, Value, ValueLike
+from amaranth.lib import data, stream
+
+from hwlut.fixed import Fixed
+
+__all__ = ["BeatField", "Beat", "Pipeline", "shape_of"]
+
+
+def shape_of(format: Fixed) -> Shape:
+    """Amaranth shape of a code in `format`."""
+    return Shape(format.bits, format.signed)
+
+
+@dataclass(frozen=True)
+class BeatField:
+    """One number of a beat.
+
+    Parameters
+    ----------
+    name: its name in the payload and in the ``.rtl.json``.
+    bits, signed: its width and sign.
+    frac: fraction bits; a tuple, one a scale, where they vary with the scale of the beat.
+    """
+
+    name: str
+    bits: int
+    signed: bool
+    frac: int | tuple[int, ...] = 0
+
+
+@dataclass(frozen=True)
+class Beat:
+    """What one transfer of a stream carries.
+
+    Parameters
+    ----------
+    data: fields of ``tdata``, first at the low end.
+    user: the field of ``tuser``, unsigned: an index that selects among constants; or None.
+    """
+
+    data: tuple[BeatField, ...]
+    user: BeatField | None = None
+
+    def signature(self) -> stream.Signature:
+        """Stream whose payload has one member a field."""
+        fields = self.data if self.user is None else (*self.data, self.user)
+        members = {field.name: Shape(field.bits, field.signed) for field in fields}
+        return stream.Signature(data.StructLayout(members))
+
+
+class Pipeline:
+    """A valid/ready pipeline, written from top to bottom inside an ``elaborate``.
+
+    The input passes a skid buffer, so ``i.ready`` is a register; `register` puts a row of
+    registers under the values it is given; `finish` drives the output from the last row. All rows
+    move together whenever the last one is empty or taken: one beat a cycle, latency = rows.
+
+    Parameters
+    ----------
+    m: the module to build in.
+    i, o: input and output stream interfaces (``amaranth.lib.stream``).
+    """
+
+    def __init__(self, m: Module, i: Any, o: Any):
+        self._m = m
+        self._o = o
+        self._move = Signal(name="move")
+        self._row = 0
+
+        layout = i.payload.shape()
+        held = Signal(layout, name="skid_payload", reset_less=True)
+        full = Signal(name="skid_full")
+        m.d.comb += i.ready.eq(~full)
+        with m.If(self._move):
+            m.d.sync += full.eq(0)
+        with m.Elif(i.valid & i.ready):
+            m.d.sync += [held.eq(i.payload), full.eq(1)]
+
+        payload = Signal(layout, name="beat")
+        m.d.comb += payload.eq(Mux(full, held, i.payload))
+        self.payload = payload
+        """The beat that enters the first row."""
+        self._valid: Value = full | i.valid
+
+    def register(self, **values: ValueLike | None) -> tuple[Any, ...]:
+        """One row of registers: the given values one row later, in the order given; None stays None."""
+        m, row = self._m, self._row
+        self._row += 1
+        valid = Signal(name=f"valid_{row}")
+        later: list[Signal | None] = []
+        with m.If(self._move):
+            m.d.sync += valid.eq(self._valid)
+            for name, value in values.items():
+                if value is None:
+                    later.append(None)
+                    continue
+                value = Value.cast(value)
+                copy = Signal(value.shape(), name=f"{name}_{row}", reset_less=True)
+                m.d.sync += copy.eq(value)
+                later.append(copy)
+        self._valid = valid
+        return tuple(later)
+
+    def register_if(self, here: bool, **values: ValueLike | None) -> tuple[Any, ...]:
+        """`register` where `here` is true, else the values as they are."""
+        return self.register(**values) if here else tuple(values.values())
+
+    def finish(self, **fields: ValueLike) -> None:
+        """Drive the output stream; its payload's members are the `fields`."""
+        self._m.d.comb += [
+            self._o.valid.eq(self._valid),
+            self._move.eq(~self._valid | self._o.ready),
+            *(self._o.payload[name].eq(value) for name, value in fields.items()),
+        ]
