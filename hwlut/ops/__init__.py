@@ -1,0 +1,7 @@
+"""Operators of torch, by kernels where they can be built."""
+
+from hwlut.ops.evaluate import evaluate, table
+from hwlut.ops.lookup import lookup
+from hwlut.ops.registry import implementation
+
+__all__ = ["evaluate", "implementation", "lookup", "table"]
