@@ -137,7 +137,9 @@ class Array(Field):
         if given.dtype.kind not in "iu":
             raise TypeError(f"{label} must be an array of integers, not of {given.dtype}")
         if given.ndim != self.dimensions or given.size == 0:
-            raise ValueError(f"{label} must have {self.dimensions} dimensions and no empty one, not shape {given.shape}")
+            raise ValueError(
+                f"{label} must have {self.dimensions} dimensions and no empty one, not shape {given.shape}"
+            )
         low, high = int(given.min()), int(given.max())
         for dtype in (np.int8, np.int16, np.int32, np.int64):
             if np.iinfo(dtype).min <= low and high <= np.iinfo(dtype).max:

@@ -99,7 +99,9 @@ class Unit:
         written = {}
         for key, field in self._fields().items():
             value = field.write(getattr(self, key))
-            written[key] = Array.reference(key, getattr(self, key)) if value is None and isinstance(field, Array) else value
+            written[key] = (
+                Array.reference(key, getattr(self, key)) if value is None and isinstance(field, Array) else value
+            )
         return written
 
     @cached_property

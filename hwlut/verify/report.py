@@ -1,0 +1,87 @@
+"""What a check found."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+__all__ = ["Pass", "Report"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pass:
+    """One run over all vectors. idle, stall: chances of a pause a cycle; cycles: clock cycles, None in software."""
+
+    idle: float
+    stall: float
+    cycles: int | None
+
+    def __str__(self) -> str:
+        flow = (
+            "free-running" if not (self.idle or self.stall) else f"{self.idle:.0%} idle, {self.stall:.0%} back-pressure"
+        )
+        return flow if self.cycles is None else f"{flow}: {self.cycles} cycles"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """Result of `hwlut.check`.
+
+    Parameters
+    ----------
+    unit, schema, digest: what was checked.
+    engine, tool: what computed it, with versions. against: what gave the expected results.
+    scale: the hard-wired scale, or None. seed: of stalls and samples.
+    vectors: how many a pass. exhaustive: whether they are every code. scope: which they are, in words.
+    passes: the runs. latency: cycles measured, None where not measured.
+    mismatches: wrong results over all passes. first: the first one (its input, expected, got).
+    fault: a broken stream protocol or a wrong latency, or None. seconds: wall time of the check.
+    """
+
+    unit: str
+    schema: str
+    digest: str
+    engine: str
+    tool: str
+    against: str
+    scale: int | None
+    seed: int
+    vectors: int
+    exhaustive: bool
+    scope: str
+    passes: tuple[Pass, ...]
+    latency: int | None
+    mismatches: int
+    first: dict[str, int | None] | None
+    fault: str | None
+    seconds: float
+
+    @property
+    def ok(self) -> bool:
+        """True when something was compared and everything agreed."""
+        return self.vectors > 0 and self.mismatches == 0 and self.fault is None
+
+    @property
+    def cycles(self) -> int:
+        """Clock cycles of all passes."""
+        return sum(run.cycles or 0 for run in self.passes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able content, with `ok` and `cycles`."""
+        return {"ok": self.ok, **asdict(self), "cycles": self.cycles}
+
+    def __str__(self) -> str:
+        rows = [
+            ("unit", f"{self.unit} ({self.schema}, digest {self.digest[:12]})"),
+            ("engine", f"{self.engine}: {self.tool}" if self.tool else self.engine),
+            ("against", self.against),
+            ("vectors", f"{self.vectors}: {self.scope}"),
+            *((f"pass {number}", str(run)) for number, run in enumerate(self.passes, 1)),
+        ]
+        if self.latency is not None:
+            rows.append(("latency", f"{self.latency} cycles"))
+        rows.append(("mismatches", str(self.mismatches)))
+        if self.first is not None:
+            rows.append(("first", ", ".join(f"{key} {value}" for key, value in self.first.items())))
+        if self.fault is not None:
+            rows.append(("fault", self.fault))
+        rows.append(("result", f"{'PASS' if self.ok else 'FAIL'} in {self.seconds:.2f} s"))
+        return "\n".join(f"{label:<11} {text}" for label, text in rows)

@@ -1,0 +1,122 @@
+"""What a unit is checked on: every code where that is feasible, else its edges and a sample."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import singledispatch
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hwlut.fixed import Fixed
+from hwlut.units import Pwl, Requantize, Unit
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["EXHAUSTIVE_LIMIT", "Stimulus", "stimulus"]
+
+EXHAUSTIVE_LIMIT = 1 << 22
+"""Up to this many vectors every code is checked."""
+
+_SAMPLE = 1 << 18
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stimulus:
+    """Vectors for one unit, one beat in and one beat out each.
+
+    inputs: int64 (n,) by field of the input beat. labels: what a mismatch shows of a vector, int64
+    (n,) by name. results: by the name of a software engine ("reference", "cpu", "cuda"), the int64
+    (n,) results. exhaustive: whether every code is there. scope: which vectors these are, in words.
+    """
+
+    inputs: dict[str, np.ndarray]
+    labels: dict[str, np.ndarray]
+    results: Callable[[str], np.ndarray]
+    exhaustive: bool
+    scope: str
+
+
+def _codes(format: Fixed, edges: list[int], share: int, rng: np.random.Generator) -> tuple[np.ndarray, bool]:
+    """Every code of `format` where there are at most `share`; else neighbours of `edges` and a random sample."""
+    if 1 << format.bits <= share:
+        return np.arange(format.min, format.max + 1, dtype=np.int64), True
+    special = [edge + step for edge in (*edges, format.min, format.max, 0) for step in (-2, -1, 0, 1, 2)]
+    held = np.clip(np.array(special, dtype=np.int64), format.min, format.max)
+    sample = rng.integers(format.min, format.max, _SAMPLE, dtype=np.int64, endpoint=True)
+    return np.unique(np.concatenate([held, sample])), False
+
+
+def _coverage(exhaustive: bool, seed: int) -> str:
+    return "every code" if exhaustive else f"edges and a sample (seed {seed}) of the codes"
+
+
+@singledispatch
+def stimulus(unit: Unit, scale: int | None, seed: int) -> Stimulus:
+    """Vectors for `unit`, at one scale, or at every one where None; `seed` drives any sampling."""
+    raise ValueError(f"{type(unit).__name__} {unit.name!r} cannot be checked")
+
+
+@stimulus.register
+def _(unit: Pwl, scale: int | None, seed: int) -> Stimulus:
+    scales = unit.scales if scale is None else (unit.chosen_scale(scale),)
+    rng = np.random.default_rng(seed)
+    blocks = []
+    exhaustive = True
+    for s in scales:
+        edges = [sign * code for code in unit.breakpoint_codes(s) for sign in (1, -1)]
+        codes, every = _codes(unit.input, edges, EXHAUSTIVE_LIMIT // len(scales), rng)
+        blocks.append(codes)
+        exhaustive &= every
+    q = np.concatenate(blocks)
+    s = np.repeat(scales, [len(block) for block in blocks]).astype(np.int64)
+
+    def results(engine: str) -> np.ndarray:
+        import torch
+
+        evaluate = _evaluator(unit, engine)
+        parts = [evaluate(torch.from_numpy(codes), {"scale": at}) for codes, at in zip(blocks, scales)]
+        return np.concatenate([part.cpu().to(torch.int64).numpy() for part in parts])
+
+    inputs = {"q": q}
+    if len(scales) > 1:
+        inputs["scale"] = s - scales[0]
+    labels = {"q": q, "scale": s}
+    where = f"at scale {scales[0]}" if len(scales) == 1 else f"at scales {', '.join(map(str, scales))}"
+    scope = f"{_coverage(exhaustive, seed)} {where}"
+    return Stimulus(inputs=inputs, labels=labels, results=results, exhaustive=exhaustive, scope=scope)
+
+
+@stimulus.register
+def _(unit: Requantize, scale: int | None, seed: int) -> Stimulus:
+    if scale is not None:
+        raise ValueError(f"Requantize scale must not be given, not {scale}")
+    edges = []
+    for m, shift in zip(unit.multipliers, unit.shifts):
+        # Where the output saturates, and where the input is half an output step.
+        targets = (unit.output.min - unit.zero_point, unit.output.max - unit.zero_point, 1)
+        edges += [(target << shift) // (2 * m) for target in targets if m] + [(t << shift) // m for t in targets if m]
+    edges = [edge for edge in edges if unit.input.min <= edge <= unit.input.max]
+    share = EXHAUSTIVE_LIMIT // unit.channels
+    codes, exhaustive = _codes(unit.input, edges, share, np.random.default_rng(seed))
+    acc = np.repeat(codes, unit.channels)
+    channel = np.tile(np.arange(unit.channels, dtype=np.int64), len(codes))
+
+    def results(engine: str) -> np.ndarray:
+        import torch
+
+        table = torch.from_numpy(acc).reshape(-1, unit.channels)
+        return _evaluator(unit, engine)(table, {}).cpu().to(torch.int64).reshape(-1).numpy()
+
+    inputs = {"acc": acc} | ({"channel": channel} if unit.channels > 1 else {})
+    scope = _coverage(exhaustive, seed) + (f" of {unit.channels} channels" if unit.channels > 1 else "")
+    return Stimulus(inputs=inputs, labels=dict(inputs), results=results, exhaustive=exhaustive, scope=scope)
+
+
+def _evaluator(unit: Unit, engine: str) -> Callable[["torch.Tensor", dict[str, int]], "torch.Tensor"]:
+    """What computes `unit` in software: its definition, or its kernel on a device."""
+    if engine == "reference":
+        return lambda codes, arguments: unit(codes, **arguments)
+    from hwlut import ops
+
+    return lambda codes, arguments: ops.evaluate(unit, codes.to(engine), **arguments)

@@ -1,0 +1,250 @@
+// Batch engine: drives a Verilated model's AXI4-Stream ports from memory, one call a batch.
+//
+// Contract: "ports.h", generated from the model's .rtl.json, gives Model, set_reset, and one struct
+// a stream, listed in the tuples Inputs and Outputs: the bytes of a beat (its payload ports after
+// each other, each padded to whole bytes, little-endian) and how to put, get and handshake it.
+// hwlut_batch resets the model, offers every input beat, stores every output beat, waits for the
+// expected number of them, then watches a while for beats too many. A stream breaks its promise
+// when tvalid falls or its payload changes before tready. Any number of calls may run at once:
+// each has a model and a context of its own.
+//
+// Compile: g++ -std=c++17 -O3 -fPIC -shared -I. -I$VERILATOR_ROOT/include batch.cpp m/*.cpp verilated*.o -lpthread
+
+#include <array>
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <tuple>
+#include <utility>
+
+#include "ports.h"
+#include "verilated.h"
+#ifdef HWLUT_WAVES
+#include "verilated_vcd_c.h"
+#endif
+
+extern "C" {
+
+struct HwlutStream {
+    uint8_t *beats;
+    uint64_t count;  // inputs: beats to send; outputs: beats to expect
+    uint64_t done;   // beats transferred
+};
+
+struct HwlutOptions {
+    uint64_t seed;
+    uint32_t idle;      // chance in 256 that an input pauses in a cycle
+    uint32_t stall;     // chance in 256 that an output refuses in a cycle
+    uint64_t watchdog;  // cycles without any transfer that count as a hang
+    const char *waves;  // path of a VCD file, or null
+};
+
+enum HwlutFault : int32_t { kNone = 0, kHang = 1, kSurplus = 2, kUnstable = 3 };
+
+struct HwlutOutcome {
+    int32_t fault;
+    int32_t stream;   // index of the output stream at fault
+    uint64_t cycles;  // from the end of reset to the last transfer
+    uint64_t first_accept;
+    uint64_t first_delivery;
+};
+}
+
+namespace {
+
+class Random {  // xorshift64*
+   public:
+    explicit Random(uint64_t seed) : state_(seed * 0x9E3779B97F4A7C15u | 1) {}
+    bool strikes(uint32_t chance) {
+        if (chance == 0) return false;
+        state_ ^= state_ >> 12;
+        state_ ^= state_ << 25;
+        state_ ^= state_ >> 27;
+        return ((state_ * 0x2545F4914F6CDD1Du) >> 56) < chance;
+    }
+
+   private:
+    uint64_t state_;
+};
+
+struct Source {
+    HwlutStream *stream;
+    bool offered = false;
+    bool accepted = false;
+};
+
+template <class Port>
+struct Sink {
+    HwlutStream *stream;
+    bool open = false;
+    bool taken = false;
+    bool waiting = false;
+    std::array<uint8_t, Port::bytes> held{};
+};
+
+template <class... Ports>
+std::tuple<Sink<Ports>...> make_sinks(std::tuple<Ports...> *) {
+    return {};
+}
+
+class Bench {
+   public:
+    Bench(HwlutStream *inputs, HwlutStream *outputs, const HwlutOptions &options)
+        : options_(options), random_(options.seed + 1) {
+        context_.randReset(2);  // registers without a reset start at random
+        context_.randSeed(static_cast<int>(options.seed & 0x7fffffff) + 1);
+#ifdef HWLUT_WAVES
+        if (options.waves) context_.traceEverOn(true);
+#endif
+        model_ = std::make_unique<Model>(&context_);
+#ifdef HWLUT_WAVES
+        if (options.waves) {
+            model_->trace(&waves_, 99);
+            waves_.open(options.waves);
+        }
+#endif
+        for (size_t i = 0; i < kInputs; ++i) sources_[i].stream = &inputs[i];
+        each_sink([&](auto, auto &sink, size_t i) { sink.stream = &outputs[i]; });
+    }
+
+    ~Bench() {
+        model_->final();
+#ifdef HWLUT_WAVES
+        if (options_.waves) waves_.close();
+#endif
+    }
+
+    HwlutOutcome run() {
+        reset();
+        HwlutOutcome outcome{kNone, 0, 0, UINT64_MAX, UINT64_MAX};
+        uint64_t quiet = 0;
+        for (uint64_t cycle = 0;; ++cycle) {
+            const bool draining = complete();
+            drive();
+            edge(0);
+            sample(outcome);
+            if (outcome.fault) return outcome;
+            edge(1);
+            bool moved = false;
+            each_source([&](auto, Source &source) {
+                if (!source.accepted) return;
+                if (outcome.first_accept == UINT64_MAX) outcome.first_accept = cycle;
+                source.offered = false;
+                ++source.stream->done;
+                moved = true;
+            });
+            each_sink([&](auto, auto &sink, size_t) {
+                if (!sink.taken) return;
+                if (outcome.first_delivery == UINT64_MAX) outcome.first_delivery = cycle;
+                ++sink.stream->done;
+                moved = true;
+            });
+            if (moved) outcome.cycles = cycle + 1;
+            quiet = moved ? 0 : quiet + 1;
+            if (quiet < options_.watchdog) continue;
+            if (!draining) outcome.fault = kHang;
+            return outcome;
+        }
+    }
+
+   private:
+    static constexpr size_t kInputs = std::tuple_size_v<Inputs>;
+
+    template <class Action>
+    void each_source(Action action) {
+        each_source(action, std::make_index_sequence<kInputs>());
+    }
+    template <class Action, size_t... I>
+    void each_source(Action &action, std::index_sequence<I...>) {
+        (action(std::tuple_element_t<I, Inputs>(), sources_[I]), ...);
+    }
+    template <class Action>
+    void each_sink(Action action) {
+        each_sink(action, std::make_index_sequence<std::tuple_size_v<Outputs>>());
+    }
+    template <class Action, size_t... I>
+    void each_sink(Action &action, std::index_sequence<I...>) {
+        (action(std::tuple_element_t<I, Outputs>(), std::get<I>(sinks_), I), ...);
+    }
+
+    void edge(bool high) {
+        model_->clk = high;
+        model_->eval();
+#ifdef HWLUT_WAVES
+        if (options_.waves) waves_.dump(context_.time());
+        context_.timeInc(5);
+#endif
+    }
+
+    void reset() {
+        set_reset(*model_, true);
+        each_source([&](auto port, Source &) { port.valid(*model_, false); });
+        each_sink([&](auto port, auto &, size_t) { port.ready(*model_, false); });
+        for (int cycle = 0; cycle < 4; ++cycle) {
+            edge(0);
+            edge(1);
+        }
+        set_reset(*model_, false);
+    }
+
+    bool complete() {
+        bool all = true;
+        each_source([&](auto, Source &source) { all &= source.stream->done == source.stream->count; });
+        each_sink([&](auto, auto &sink, size_t) { all &= sink.stream->done == sink.stream->count; });
+        return all;
+    }
+
+    void drive() {
+        each_source([&](auto port, Source &source) {
+            HwlutStream &stream = *source.stream;
+            if (!source.offered && stream.done < stream.count && !random_.strikes(options_.idle)) {
+                port.put(*model_, stream.beats + stream.done * port.bytes);
+                source.offered = true;
+            }
+            port.valid(*model_, source.offered);
+        });
+        each_sink([&](auto port, auto &sink, size_t) {
+            sink.open = !random_.strikes(options_.stall);
+            port.ready(*model_, sink.open);
+        });
+    }
+
+    void sample(HwlutOutcome &outcome) {
+        each_source([&](auto port, Source &source) { source.accepted = source.offered && port.ready(*model_); });
+        each_sink([&](auto port, auto &sink, size_t i) {
+            const bool valid = port.valid(*model_);
+            HwlutStream &stream = *sink.stream;
+            const auto blame = [&](HwlutFault fault) {
+                if (!outcome.fault) outcome.fault = fault, outcome.stream = static_cast<int32_t>(i);
+            };
+            sink.taken = valid && sink.open;
+            if (sink.waiting && !valid) blame(kUnstable);
+            if (!valid) return;
+            std::array<uint8_t, port.bytes> beat;
+            port.get(*model_, beat.data());
+            if (sink.waiting && beat != sink.held) blame(kUnstable);
+            sink.waiting = !sink.taken;
+            sink.held = beat;
+            if (!sink.taken) return;
+            if (stream.done == stream.count) return blame(kSurplus);
+            std::memcpy(stream.beats + stream.done * port.bytes, beat.data(), port.bytes);
+        });
+    }
+
+    const HwlutOptions &options_;
+    Random random_;
+    VerilatedContext context_;
+#ifdef HWLUT_WAVES
+    VerilatedVcdC waves_;
+#endif
+    std::unique_ptr<Model> model_;
+    std::array<Source, kInputs> sources_;
+    decltype(make_sinks(static_cast<Outputs *>(nullptr))) sinks_;
+};
+
+}  // namespace
+
+extern "C" void hwlut_batch(HwlutStream *inputs, HwlutStream *outputs, const HwlutOptions *options,
+                            HwlutOutcome *outcome) {
+    *outcome = Bench(inputs, outputs, *options).run();
+}
