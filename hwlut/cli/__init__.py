@@ -1,0 +1,50 @@
+"""The `hwlut` command: one module a subcommand; heavy packages are imported where they are used."""
+
+import os
+import sys
+from collections.abc import Sequence
+
+import typer
+from typer.exceptions import TyperException
+
+from hwlut.cli import eval, fit, gen_rtl, info, plot, sim
+from hwlut.cli.screen import note
+from hwlut.errors import ToolError
+
+__all__ = ["app", "main"]
+
+# Typer's rich help doubles the time that --help takes.
+app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+app.command("fit")(fit.fit)
+app.command("gen-rtl")(gen_rtl.gen_rtl)
+app.command("sim")(sim.sim)
+app.command("eval")(eval.evaluate)
+app.command("plot")(plot.plot)
+app.command("info")(info.info)
+
+
+@app.callback()
+def _about() -> None:
+    """Fit look-up units, write them as Verilog, and prove that hardware and software agree."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line and return its exit status.
+
+    0: done. 1: a check failed. 2: wrong use, bad input or a missing tool, told in one line. 130: interrupted.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        status = typer.main.get_command(app).main(given or ["--help"], prog_name="hwlut", standalone_mode=False)
+        sys.stdout.flush()
+        return status or 0
+    except BrokenPipeError:  # the reader has gone; nothing more can be said
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except TyperException as error:
+        note(error.format_message())
+    except OSError as error:
+        note(f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error))
+    except (ValueError, ToolError) as error:
+        note(str(error))
+    return 2

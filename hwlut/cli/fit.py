@@ -1,0 +1,143 @@
+"""hwlut fit: from a function to a parameter table."""
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hwlut.cli.screen import columns, emit, progress
+from hwlut.cli.table import Domain, Json, writing
+from hwlut.errors import ToolError
+from hwlut.fixed import Fixed
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
+__all__ = ["fit"]
+
+
+def fit(
+    function: Annotated[
+        str | None,
+        typer.Argument(metavar="FUNCTION", help="gelu, silu (swish), hswish, sigmoid, tanh, softplus or exp."),
+    ] = None,
+    segments: Annotated[int, typer.Option(help="Number of lines.")] = 8,
+    scales: Annotated[str, typer.Option(help="Input scales: 0:6 (both included), 5, or 0,2,4.")] = "0:6",
+    domain: Domain = None,
+    input_bits: Annotated[int, typer.Option(help="Bits of the input code.")] = 8,
+    unsigned: Annotated[bool, typer.Option("--unsigned", help="The input code has no sign.")] = False,
+    slope_bits: Annotated[int, typer.Option(help="Bits of a slope.")] = 8,
+    slope_frac: Annotated[str, typer.Option(help="Fraction bits of the slopes, or auto.")] = "auto",
+    intercept_bits: Annotated[int, typer.Option(help="Bits of an intercept.")] = 16,
+    intercept_frac: Annotated[str, typer.Option(help="Fraction bits of the intercepts, or auto.")] = "auto",
+    breakpoint_frac: Annotated[
+        int | None, typer.Option(help="Fraction bits of the breakpoints; the largest scale unless given.")
+    ] = None,
+    symmetry: Annotated[str, typer.Option(help="none, auto, identity, odd, even or complement.")] = "none",
+    output_format: Annotated[
+        str | None, typer.Option(help="Such as s8.5, or s8 at the input's scale; the accumulator unless given.")
+    ] = None,
+    rounding: Annotated[str, typer.Option(help="To --output-format: half_up, half_even or floor.")] = "half_up",
+    method: Annotated[str, typer.Option(help="optimal.")] = "optimal",
+    seed: Annotated[int, typer.Option(help="Recorded in the table.")] = 0,
+    name: Annotated[str | None, typer.Option(help="Of the unit; FUNCTION_SEGMENTS unless given.")] = None,
+    file: Annotated[Path | None, typer.Option("-o", metavar="FILE", help="NAME.json unless given.")] = None,
+    all_into: Annotated[
+        Path | None, typer.Option("--all", metavar="DIR", help="Fit every shipped table into DIR instead.")
+    ] = None,
+    dask: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Run --all on this Dask scheduler.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Fit a table to a function with the least mean squared error over its input codes."""
+    if all_into is not None:
+        if function is not None or file is not None:
+            raise ValueError("--all must be given without FUNCTION and -o")
+        _fit_all(all_into, dask, as_json)
+        return
+    if function is None:
+        raise ValueError("FUNCTION or --all must be given")
+    if dask is not None:
+        raise ValueError("--dask must be given with --all")
+
+    from hwlut.fit import fit as fit_table
+
+    unit = fit_table(
+        function,
+        segments,
+        method,
+        input=Fixed(input_bits, signed=not unsigned),
+        scales=_scales(scales),
+        domain=domain,
+        slope_bits=slope_bits,
+        slope_frac=_frac("slope", slope_frac),
+        intercept_bits=intercept_bits,
+        intercept_frac=_frac("intercept", intercept_frac),
+        breakpoint_frac=breakpoint_frac,
+        symmetry=symmetry,
+        output=None if output_format is None else _format(output_format),
+        rounding=rounding,
+        name=name,
+        seed=seed,
+    )
+    path = file or Path(f"{unit.name}.json")
+    with writing(path):
+        unit.save(path)
+    if as_json:
+        emit(
+            {
+                "table": str(path),
+                "name": unit.name,
+                "function": unit.function,
+                "digest": unit.digest,
+                "meta": dict(unit.meta),
+            }
+        )
+        return
+    columns([["table", str(path)], ["digest", unit.digest], *([key, str(value)] for key, value in unit.meta.items())])
+
+
+def _fit_all(folder: Path, dask: str | None, as_json: bool) -> None:
+    from hwlut.fit.catalogue import fit_catalogue
+
+    with writing(folder), progress("fit") as step:
+        paths = fit_catalogue(folder, executor=None if dask is None else _dask_executor(dask), progress=step)
+    if as_json:
+        emit({"tables": [str(path) for path in paths]})
+    else:
+        columns([[str(path)] for path in paths])
+
+
+def _dask_executor(address: str) -> "Executor":
+    try:
+        from distributed import Client
+    except ImportError:
+        raise ToolError("dask", "not found", "install it with: pip install 'hwlut[dask]'") from None
+    return Client(address).get_executor()
+
+
+def _scales(text: str) -> tuple[int, ...]:
+    """0:6 includes both ends; else numbers parted by commas."""
+    if match := re.fullmatch(r"(\d{1,2}):(\d{1,2})", text):
+        low, high = map(int, match.groups())
+        if low <= high:
+            return tuple(range(low, high + 1))
+    elif re.fullmatch(r"\d{1,2}(,\d{1,2})*", text):
+        return tuple(map(int, text.split(",")))
+    raise ValueError(f"scales must be such as 0:6, 5 or 0,2,4, not {text!r}")
+
+
+def _frac(label: str, text: str) -> int | str:
+    if text == "auto":
+        return text
+    if not re.fullmatch(r"\d{1,2}", text):
+        raise ValueError(f"{label} frac must be a number of bits or auto, not {text!r}")
+    return int(text)
+
+
+def _format(text: str) -> Fixed:
+    match = re.fullmatch(r"([su])(\d{1,2})(?:\.(\d{1,2}))?", text)
+    if match is None:
+        raise ValueError(f"output format must be such as s8.5, u8.8 or s8, not {text!r}")
+    sign, bits, frac = match.groups()
+    return Fixed(int(bits), None if frac is None else int(frac), sign == "s")

@@ -1,0 +1,40 @@
+"""hwlut gen-rtl: from a table to Verilog."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hwlut.cli.screen import columns, emit
+from hwlut.cli.table import Json, Scale, TablePath, open_table, writing
+
+__all__ = ["gen_rtl"]
+
+
+def gen_rtl(
+    table: TablePath,
+    scale: Scale = None,
+    stages: Annotated[int | None, typer.Option(help="Pipeline registers; the kind's own number unless given.")] = None,
+    reset: Annotated[str, typer.Option(help="rst (active high) or aresetn (active low), synchronous.")] = "rst",
+    folder: Annotated[Path, typer.Option("-o", metavar="DIR", help="Where the files go.")] = Path("."),
+    force: Annotated[bool, typer.Option("--force", help="Overwrite files of another unit or scale.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Write NAME.v and NAME.rtl.json, which describes its ports.
+
+    A table with several scales takes the scale with each beat unless --scale fixes it.
+    """
+    from hwlut.hdl import generate
+
+    opened = open_table(table)
+    rtl = generate(opened.unit, scale=scale, stages=stages, reset=reset)
+    with writing(folder):
+        verilog, description = rtl.save(folder, force=force)
+    if as_json:
+        emit(opened.source | {"verilog": str(verilog), "description": str(description), "rtl": rtl.description})
+        return
+    told = ("module", "scale", "reset", "latency", "cycles_per_beat")
+    columns(
+        [["verilog", str(verilog)], ["description", str(description)]]
+        + [[key, None if rtl.description[key] is None else str(rtl.description[key])] for key in told]
+    )

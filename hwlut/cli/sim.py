@@ -1,0 +1,36 @@
+"""hwlut sim: every code through an engine, compared with the definition."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hwlut.cli.screen import emit
+from hwlut.cli.table import Json, Scale, TablePath, open_table
+
+__all__ = ["sim"]
+
+
+def sim(
+    table: TablePath,
+    scale: Scale = None,
+    engine: Annotated[str, typer.Option(help="verilator, cocotb or pysim.")] = "verilator",
+    against: Annotated[str, typer.Option(help="What it must equal: reference, cpu or cuda.")] = "reference",
+    verilog: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Simulate this Verilog, its .rtl.json beside it.")
+    ] = None,
+    waves: Annotated[Path | None, typer.Option(metavar="FILE", help="Record a waveform.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the random stalls.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Simulate every input code and compare each result; status 1 when any differs."""
+    from hwlut.verify import check
+
+    opened = open_table(table)
+    report = check(opened.unit, engine=engine, against=against, scale=scale, verilog=verilog, waves=waves, seed=seed)
+    if as_json:
+        emit(opened.source | report.to_dict())
+    else:
+        print(report)
+    if not report.ok:
+        raise typer.Exit(1)

@@ -1,0 +1,71 @@
+"""The TABLE argument of most commands, and the output files of all."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hwlut.cli.screen import note
+from hwlut.share import share
+
+if TYPE_CHECKING:
+    from hwlut.units import Unit
+
+__all__ = ["Domain", "Json", "Scale", "Table", "TablePath", "open_table", "writing"]
+
+TablePath = Annotated[
+    str, typer.Argument(metavar="TABLE", help="A parameter table, or the name of a shipped one, such as gelu_8.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+Scale = Annotated[int | None, typer.Option(help="One of the table's scales; all of them unless given.")]
+Domain = Annotated[
+    tuple[float, float] | None,
+    typer.Option(metavar="LOW HIGH", help="Real interval; the function's own unless given."),
+]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A unit and the file it came from; `shipped` when hwlut brought that file."""
+
+    unit: "Unit"
+    path: Path
+    shipped: bool
+
+    @property
+    def source(self) -> dict[str, Any]:
+        """What every command's JSON says of its table."""
+        return {
+            "table": str(self.path),
+            "shipped": self.shipped,
+            "name": self.unit.name,
+            "function": self.unit.function,
+            "digest": self.unit.digest,
+        }
+
+
+def open_table(given: str) -> Table:
+    """The table at path `given`; where no such file is, the shipped one of that name, with a note."""
+    from hwlut.units import load
+
+    path = Path(given)
+    if path.exists() and not path.is_dir():
+        return Table(load(path), path, shipped=False)
+    shipped = share("pretrained", path.name.removesuffix(".json") + ".json")
+    if str(path.parent) not in (".", "pretrained") or not shipped.is_file():
+        names = sorted(file.stem for file in share("pretrained").glob("*.json"))
+        raise ValueError(f"table must be a file or one of {', '.join(names)}, not {given!r}")
+    note(f"no file {given}: taking the shipped table {shipped}")
+    return Table(load(shipped), shipped, shipped=True)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Names `path` in the error when it, or a file in it, cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise ValueError(f"{path} cannot be written: {error.strerror or error}") from None

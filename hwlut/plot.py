@@ -1,0 +1,75 @@
+"""Pictures of units: the function, the unit's results, their difference, the breakpoints."""
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hwlut.accuracy import accuracy, approximating, samples
+from hwlut.functions import function
+from hwlut.unit import Unit
+from hwlut.units.pwl import Pwl, Symmetry
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["FORMATS", "figure"]
+
+FORMATS = ("png", "svg", "pdf")
+
+
+def figure(unit: Unit, domain: tuple[float, float] | None = None) -> "Figure":
+    """A picture of `unit` over `domain`, by default the surroundings of its breakpoints.
+
+    Above: the function as a line and the unit's result at the codes of every scale. Below: their
+    difference, with the errors over `domain` (or the function's own) in the legend. Vertical lines
+    are the breakpoints before they are rounded to codes.
+    """
+    from matplotlib import colormaps
+    from matplotlib.figure import Figure
+
+    pwl = approximating(unit)
+    rows = accuracy(pwl, domain)
+    low, high = _surroundings(pwl) if domain is None else domain
+    target = function(pwl.function or "")
+    counted = target.domain if domain is None else domain
+    picture = Figure(figsize=(10, 6.5), dpi=120, layout="constrained")
+    above, below = picture.subplots(2, 1, sharex=True, height_ratios=(3, 2))
+    x = np.linspace(low, high, 2001)
+    above.plot(x, target(x), color="black", linewidth=1, zorder=4, label=f"{target.name}, exact")
+    for row in rows:
+        points = samples(pwl, row.scale, (low, high))
+        color = colormaps["viridis"](0.92 * row.scale / max(pwl.scales[-1], 1))
+        coarse_on_top = {"color": color, "markersize": 3, "zorder": 2 + 1 / (1 + row.scale)}
+        above.plot(points.x, points.result, "o", label=f"unit, scale {row.scale}", **coarse_on_top)
+        label = f"{row.scale}: mse {row.mse:.2g}, max {row.max_error:.2g}"
+        below.plot(points.x, points.result - points.target, "o", label=label, **coarse_on_top)
+    for axes in (above, below):
+        for place in _breakpoints(pwl):
+            axes.axvline(place, color="gray", linewidth=0.7, linestyle=":", zorder=0)
+    below.axhline(0, color="black", linewidth=0.5)
+    extent = "all codes" if counted == (-math.inf, math.inf) else f"codes in [{counted[0]:g}, {counted[1]:g}]"
+    style = {"loc": "center left", "bbox_to_anchor": (1, 0.5), "fontsize": "small", "markerscale": 2}
+    above.legend(**style)
+    below.legend(title=f"scale: error over\n{extent}", **style)
+    above.set(title=f"{pwl.name}: {pwl.segments} segments, input {pwl.input}, symmetry {pwl.symmetry.value}")
+    above.set(ylabel="output")
+    below.set(xlabel="input, real value (dotted: breakpoints)", ylabel="unit - exact", xlim=(low, high))
+    return picture
+
+
+def _breakpoints(unit: Pwl) -> list[float]:
+    """Real breakpoints, on both sides of zero under a symmetry."""
+    points = sorted({math.ldexp(p, -unit.breakpoint_frac) for p in unit.breakpoints})
+    return points if unit.symmetry is Symmetry.NONE else [-p for p in reversed(points)] + points
+
+
+def _surroundings(unit: Pwl) -> tuple[float, float]:
+    """An interval around the breakpoints, within the function's domain and the widest input range."""
+    low, high = function(unit.function or "").domain
+    widest = -unit.scales[0]
+    low, high = max(low, math.ldexp(unit.input.min, widest)), min(high, math.ldexp(unit.input.max, widest))
+    if points := _breakpoints(unit):
+        margin = 0.15 * (points[-1] - points[0]) + 1
+        low, high = max(low, points[0] - margin), min(high, points[-1] + margin)
+    return low, high
