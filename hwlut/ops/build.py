@@ -5,7 +5,6 @@ import functools
 import platform
 import shutil
 import subprocess
-from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -38,7 +37,7 @@ _COMPILERS = {
 
 
 @functools.cache
-def library(source: str, capabilities: Sequence[tuple[int, int]] = ()) -> ctypes.CDLL:
+def library(source: str, capabilities: tuple[tuple[int, int], ...] = ()) -> ctypes.CDLL:
     """The shared library of the kernel ``kernels/<source>``, compiled where the cache does not hold it.
 
     `source` ends in ``.cpp`` (g++) or ``.cu`` (nvcc, for devices of the compute `capabilities`). A kernel chooses its
@@ -64,7 +63,9 @@ def library(source: str, capabilities: Sequence[tuple[int, int]] = ()) -> ctypes
             shutil.rmtree(cache_root() / "kernels" / key[:40], ignore_errors=True)
             return ctypes.CDLL(str(build_once("kernels", key, build) / _BINARY))
     except OSError as error:
-        raise ToolError("kernel cache", str(error), "set HWLUT_CACHE to a folder that can be written") from None
+        raise ToolError(
+            "kernel cache", str(error), "set HWLUT_CACHE to a folder that can be written and run from"
+        ) from None
 
 
 def _target(major: int, minor: int) -> str:

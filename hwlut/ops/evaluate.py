@@ -32,7 +32,7 @@ def _codes(unit: Unit) -> tuple[int, int]:
     """The lowest and highest input code of a unit that can be tabulated."""
     format = getattr(unit, "input", None)
     if not isinstance(format, Fixed):
-        raise TypeError(f"table unit must have one input, not be a {type(unit).__name__}")
+        raise TypeError(f"table unit must be a unit of one input, not {type(unit).__name__}")
     if format.bits > _INPUT_BITS:
         raise ValueError(f"table unit must have at most {_INPUT_BITS} input bits, not {format.bits}")
     channels = getattr(unit, "channels", 1)
@@ -52,6 +52,7 @@ def _narrowest(format: Fixed) -> torch.dtype:
 def evaluate(unit: Unit, codes: torch.Tensor, scale: int | None = None) -> torch.Tensor:
     """``unit(codes, scale)`` by one look-up in its table, with the table's dtype.
 
-    The codes are taken to lie in the input format: one outside it is held to the nearer end.
+    The codes are taken to lie in the input format: one outside it is held to the nearer end. Not for
+    tracing: a module that is compiled or exported holds `table` in a buffer and calls `lookup`.
     """
     return lookup(codes, table(unit, scale, codes.device), _codes(unit)[0])

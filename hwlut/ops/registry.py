@@ -62,7 +62,7 @@ def _chosen(name: str, device: str) -> Callable[..., Any]:
 
 
 def implementation(name: str, device: str) -> str:
-    """ "kernel" or "torch": what runs operator `name` on `device` ("cpu" or "cuda").
+    """Which runs operator `name` on `device` ("cpu" or "cuda"): "kernel" or "torch".
 
     The environment variable ``HWLUT_KERNELS=torch``, read once, chooses torch everywhere.
     """
