@@ -1,0 +1,152 @@
+"""Lines through spans of points: least squares, and the best line on a grid of coefficients."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from hwlut.fixed import Fixed
+
+__all__ = ["Lines", "Moments", "closest", "slope_gap", "step"]
+
+_BLOCK = 1 << 14
+"""Spans at a time whose arrays stay in the processor's cache."""
+
+
+def step(format: Fixed) -> float:
+    """Real value of one code of a format with a point."""
+    return 2.0 ** -(format.frac or 0)
+
+
+@dataclass(frozen=True)
+class Lines:
+    """Least-squares lines, one a span: float64 arrays of one length.
+
+    The weighted squared error of a line slope' * x + intercept' over a span is
+    ``rss + spread * (slope' - slope)^2 + weight * (slope' * x + intercept' - y)^2``.
+
+    weight: total weight. x, y: weighted means. spread: weighted sum of (x - mean)^2. slope: of the
+    best line, 0 where all points have one x. rss: the best line's error.
+    """
+
+    weight: np.ndarray
+    x: np.ndarray
+    y: np.ndarray
+    spread: np.ndarray
+    slope: np.ndarray
+    rss: np.ndarray
+
+    def __getitem__(self, index: np.ndarray) -> "Lines":
+        return Lines(*(getattr(self, name)[index] for name in self.__dataclass_fields__))
+
+    @property
+    def intercept(self) -> np.ndarray:
+        """Intercept of the best line."""
+        return self.y - self.slope * self.x
+
+
+class Moments:
+    """Prefix sums of weighted points, cut at boundaries, from which every span's line follows.
+
+    A span's error is a small difference of large sums, so the precision of the sums matters: their
+    own dtype is what lines are computed in.
+
+    Parameters
+    ----------
+    sums: (6, boundaries) sums of w, wx, wy, wxx, wxy, wyy over the points left of each boundary.
+    spread_floor: a spread below this can only be rounding of zero.
+    """
+
+    def __init__(self, sums: np.ndarray, spread_floor: float):
+        self.sums = sums
+        self.spread_floor = spread_floor
+
+    @classmethod
+    def of(cls, x: np.ndarray, y: np.ndarray, weight: np.ndarray, cuts: np.ndarray) -> "Moments":
+        """Of points in order, in extended precision; boundary k stands before point cuts[k]."""
+        gaps = np.diff(np.unique(x))
+        spread_floor = float(weight.min() * np.min(gaps, initial=1.0) ** 2 / 4)
+        x, y, w = (values.astype(np.longdouble) for values in (x, y, weight))
+        terms = np.stack([w, w * x, w * y, w * x * x, w * x * y, w * y * y])
+        sums = np.concatenate([np.zeros((6, 1), np.longdouble), np.cumsum(terms, axis=1)], axis=1)
+        return cls(sums[:, cuts], spread_floor)
+
+    def __len__(self) -> int:
+        return self.sums.shape[1]
+
+    @property
+    def noise(self) -> float:
+        """What rounding may add to or take from the error of a span."""
+        return 64 * float(np.finfo(self.sums.dtype).eps * self.sums[[0, 3, 5], -1].sum())
+
+    def at(self, boundaries: np.ndarray) -> "Moments":
+        """The same points cut at fewer boundaries."""
+        return Moments(self.sums[:, boundaries], self.spread_floor)
+
+    def rough(self) -> "Moments":
+        """The same sums in double precision: four times as fast, with more noise."""
+        return Moments(self.sums.astype(np.float64), self.spread_floor)
+
+    def lines(self, left: np.ndarray, right: np.ndarray) -> Lines:
+        """The least-squares line of each span of points from boundary `left` to `right` >= left."""
+        w, wx, wy, wxx, wxy, wyy = (column[right] - column[left] for column in self.sums)
+        total = np.where(left == right, 1, w)
+        x, y = wx / total, wy / total
+        spread = wxx - wx * x
+        flat = spread < self.spread_floor
+        covariance = np.where(flat, 0, wxy - wx * y)
+        slope = covariance / np.where(flat, 1, spread)
+        rss = np.maximum(wyy - wy * y - slope * covariance, 0)
+        return Lines(
+            *(part.astype(np.float64, copy=False) for part in (w, x, y, np.where(flat, 0, spread), slope, rss))
+        )
+
+    def errors(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+        """The least-squares error of each span: `lines(left, right).rss`, for very many spans."""
+        blocks = (slice(start, start + _BLOCK) for start in range(0, len(left), _BLOCK))
+        return np.concatenate([self.lines(left[block], right[block]).rss for block in blocks])
+
+
+def slope_gap(lines: Lines, slope: Fixed) -> np.ndarray:
+    """How far each least-squares slope lies from the format's nearest, in real units."""
+    nearest = np.clip(np.rint(lines.slope / step(slope)), slope.min, slope.max)
+    return abs(nearest * step(slope) - lines.slope)
+
+
+def closest(
+    lines: Lines, slope: Fixed, intercept: Fixed, limit: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The best (error, slope code, intercept code) of each span on the grid of the two formats.
+
+    A closest-vector search: for a given slope the best intercept is the nearest code, and slopes
+    are walked outwards from the least-squares one until the slope alone costs more than the best
+    pair found. A span whose error is not below its `limit` gets an error of infinity.
+    """
+    slope_step, intercept_step = step(slope), step(intercept)
+    wanted = lines.slope / slope_step
+    first = np.clip(np.rint(wanted), slope.min, slope.max)
+    outside = (wanted < slope.min) | (wanted > slope.max)
+    offset = np.where(outside, 1, -1) * abs(wanted - first)
+    furthest = np.maximum(first - slope.min, slope.max - first)
+    bound, error = limit.copy(), np.full(len(limit), np.inf)
+    codes = np.zeros((2, len(limit)))
+
+    alive = np.flatnonzero(lines.rss < limit)
+    distance = 0
+    while len(alive):
+        here = lines[alive]
+        for k in (first[alive] + distance, first[alive] - distance) if distance else (first[alive],):
+            level = here.y - k * slope_step * here.x
+            b = np.clip(np.rint(level / intercept_step), intercept.min, intercept.max)
+            cost = (
+                here.rss
+                + here.spread * (k * slope_step - here.slope) ** 2
+                + here.weight * (b * intercept_step - level) ** 2
+            )
+            better = (k >= slope.min) & (k <= slope.max) & (cost < bound[alive])
+            found = alive[better]
+            bound[found] = error[found] = cost[better]
+            codes[:, found] = k[better], b[better]
+        distance += 1
+        nearest = np.maximum(distance + offset[alive], 0) * slope_step
+        alive = alive[(here.rss + here.spread * nearest**2 < bound[alive]) & (distance <= furthest[alive])]
+    return error, codes[0].astype(np.int64), codes[1].astype(np.int64)

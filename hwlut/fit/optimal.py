@@ -1,0 +1,208 @@
+"""The exact fit: a dynamic programme over breakpoints with the best quantized line of each segment.
+
+Breakpoints that part the codes alike at every scale are one boundary. A path of N spans from the
+first boundary to the last is a table; its error is the sum of its spans' errors (Bellman, "On the
+approximation of curves by line segments using dynamic programming", CACM 4(6), 1961). Least-squares
+lines bound the quantized ones from below, so only spans that some path under a known error can use
+get the search for quantized coefficients.
+"""
+
+import itertools
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from hwlut.fit.lines import Moments, closest, slope_gap
+from hwlut.fit.objective import Problem, Solution
+from hwlut.fit.spans import Spans
+from hwlut.fixed import Fixed
+
+__all__ = ["optimal"]
+
+_TOLERANCE = 1e-10
+"""Paths whose errors differ by less than this part are equal; the one of lowest breakpoints is taken."""
+
+_FEW = 128
+"""Boundaries that are searched at a time before pairs of them are dropped."""
+
+_MANY = 1 << 22
+"""Spans beyond which a search takes seconds and gigabytes."""
+
+
+@dataclass(frozen=True)
+class _Table:
+    """A table over boundaries: segment i spans those from path[i] to path[i + 1]."""
+
+    error: float
+    path: np.ndarray
+    slope: Fixed
+    slopes: np.ndarray
+    intercept: Fixed
+    intercepts: np.ndarray
+
+
+def optimal(problem: Problem) -> Solution:
+    """The table of least error.
+
+    First a good table, the best of all near it, whose error then drops nearly all spans from the
+    search of everything. Where more than some four million spans are left (wide inputs with coarse
+    slopes), the good table is returned, and not certified.
+
+    A fraction of "auto" is the finest that holds the coefficients of a good least-squares table,
+    or one bit more or less, whichever has the lowest error; of equal ones the smaller.
+    """
+    boundaries, moments = _boundaries(problem)
+    path = _least_squares_path(moments, problem.segments)
+    lines = moments.lines(path[:-1], path[1:])
+    slopes = _formats(problem.slope_bits, problem.slope_frac, lines.slope, problem.input.bits)
+    intercepts = _formats(problem.intercept_bits, problem.intercept_frac, lines.intercept, problem.input.bits)
+    table = _descend(moments, path, slopes, intercepts)
+    exact = table.error <= moments.noise
+    best = table if exact else _best_table(moments, problem.segments, slopes, intercepts, table.error)
+    table = best or table
+    return Solution(
+        breakpoints=tuple(int(boundaries[k]) for k in table.path[1:-1]),
+        slope=table.slope,
+        slopes=_over_empty(table.slopes, table.path),
+        intercept=table.intercept,
+        intercepts=_over_empty(table.intercepts, table.path),
+        certified=best is not None,
+    )
+
+
+def _boundaries(problem: Problem) -> tuple[np.ndarray, Moments]:
+    """Each boundary's roundest breakpoint, ascending, and the points' moments cut there."""
+    points = problem.points
+    shift = problem.breakpoint_frac - points.scale
+    # The lowest breakpoint that rounds half to even to code + 1 at the point's scale.
+    above = points.code + 1
+    thresholds = np.where(shift > 0, (above << shift) - (1 << np.maximum(shift, 1) >> 1) + (above & 1), above)
+    order = np.lexsort((points.x, thresholds))
+    lowest, counts = np.unique(thresholds, return_counts=True)
+    first = np.concatenate([[np.min(points.code << shift)], lowest])
+    last = np.concatenate([lowest - 1, lowest[-1:]])
+    cuts = np.concatenate([[0], np.cumsum(counts)])
+    return _roundest(first, last), Moments.of(points.x[order], points.y[order], points.weight[order], cuts)
+
+
+def _roundest(first: np.ndarray, last: np.ndarray) -> np.ndarray:
+    """The integer of the most trailing zeros in each range [first, last]."""
+    result = last.copy()
+    for zeros in range(1, 63):
+        rounder = last >> zeros << zeros
+        result = np.where(rounder >= first, rounder, result)
+    return result
+
+
+def _formats(bits: int, frac: int | str, values: np.ndarray, input_bits: int) -> list[Fixed]:
+    """The formats to try: the given one, or those that may suit `values` best."""
+    if isinstance(frac, int):
+        return [Fixed(bits, frac)]
+    largest = float(np.max(abs(values)))
+    room = math.floor(math.log2(Fixed(bits).max / largest)) if largest > 2.0 ** -(bits + input_bits) else 0
+    finest = min(max(room, 0), bits + input_bits)
+    return [Fixed(bits, tried) for tried in range(max(0, finest - 1), finest + 2)]
+
+
+def _over_empty(codes: np.ndarray, path: np.ndarray) -> tuple[int, ...]:
+    """`codes` where a segment without points takes those of the next one with points, else the last's."""
+    live = np.flatnonzero(np.diff(path))
+    source = live[np.minimum(np.searchsorted(live, np.arange(len(codes))), len(live) - 1)]
+    return tuple(int(code) for code in codes[source])
+
+
+def _near(path: np.ndarray, count: int, step: int) -> np.ndarray:
+    """Some of `count` boundaries, `step` apart, around those of `path`; all where they are few."""
+    few = min(max(_FEW, 16 * len(path)), 8 * _FEW)
+    if count <= few:
+        return np.arange(count)
+    around = step * np.arange(-few // (2 * len(path)), few // (2 * len(path)) + 1)
+    return np.unique(np.concatenate([[0, count - 1], np.clip(path[:, None] + around, 0, count - 1).ravel()]))
+
+
+def _least_squares_path(moments: Moments, segments: int) -> np.ndarray:
+    """Boundaries, first and last included, of a good unquantized table, found from coarse to fine."""
+    count = len(moments)
+    step = math.ceil(count / max(_FEW, 4 * segments))
+    kept = np.unique(np.append(np.arange(0, count, step), count - 1))
+    while True:
+        spans = Spans(len(kept), *np.triu_indices(len(kept)))
+        costs = moments.errors(kept[spans.left], kept[spans.right])
+        path = kept[spans.path(costs, spans.forward(costs, segments), 0.0)]
+        if step == 1:
+            return path
+        step = max(1, step // 8)
+        kept = _near(path, count, step)
+
+
+def _descend(moments: Moments, path: np.ndarray, slopes: list[Fixed], intercepts: list[Fixed]) -> _Table:
+    """A table that is the best of those whose boundaries lie near its own, reached from `path`."""
+    lines, no_limit = moments.lines(path[:-1], path[1:]), np.full(len(path) - 1, np.inf)
+    error = min(float(closest(lines, *pair, no_limit)[0].sum()) for pair in itertools.product(slopes, intercepts))
+    while True:
+        kept = _near(path, len(moments), 1)
+        table = _best_table(moments.at(kept), len(path) - 1, slopes, intercepts, error)
+        assert table is not None
+        path = kept[table.path]
+        if table.error >= error * (1 - _TOLERANCE):
+            return replace(table, path=path)
+        error = table.error
+
+
+def _best_table(
+    moments: Moments, segments: int, slopes: list[Fixed], intercepts: list[Fixed], bound: float
+) -> _Table | None:
+    """The best table in any of the formats, where one of error `bound` exists; None where it takes too long."""
+    spans = _useful_spans(moments.rough(), segments, bound * (1 + _TOLERANCE))
+    if spans is None:
+        return None
+    lines = moments.lines(spans.left, spans.right)
+    best = None
+    for slope in slopes:
+        costs = lines.rss + lines.spread * slope_gap(lines, slope) ** 2
+        useful, slack = spans.useful(costs, segments, bound * (1 + _TOLERANCE) + moments.noise)
+        part = Spans(len(moments), spans.left[useful], spans.right[useful])
+        for intercept in intercepts:
+            errors, k, b = closest(lines[useful], slope, intercept, slack[useful])
+            errors[part.left == part.right] = 0
+            forward = part.forward(errors, segments)
+            error = float(forward[-1, -1])
+            if error < (np.inf if best is None else best.error * (1 - _TOLERANCE)):
+                path = part.path(errors, forward, _TOLERANCE * bound)
+                chosen = part.find(path)
+                best = _Table(error, path, slope, k[chosen], intercept, b[chosen])
+                bound = min(bound, error)
+    return best
+
+
+def _useful_spans(moments: Moments, segments: int, limit: float) -> Spans | None:
+    """The spans that a table of at most error `limit` can use; None if very many.
+
+    First every `step`-th boundary stands for those since the one before, so that a span from one to
+    another surely holds the points from the first to the one before the second; pairs which even
+    so cost too much are dropped, the others split in steps a quarter as wide.
+    """
+    last = len(moments) - 1
+    step = 4 ** max(0, math.ceil(math.log(last / _FEW, 4)))
+    left, right = np.triu_indices(-(-last // step) + 1)
+    while True:
+        nodes = np.minimum(step * np.arange(-(-last // step) + 1), last)
+        costs = moments.errors(nodes[left], nodes[np.maximum(right - (step > 1), left)])
+        useful, _ = Spans(len(nodes), left, right).useful(costs, segments, limit + moments.noise)
+        left, right = left[useful], right[useful]
+        if step == 1:
+            return Spans(len(nodes), left, right)
+        if 16 * len(left) > _MANY:
+            return None
+        step //= 4
+        left, right = _split(left, right, -(-last // step))
+
+
+def _split(left: np.ndarray, right: np.ndarray, last: int) -> tuple[np.ndarray, np.ndarray]:
+    """Every pair of nodes up to `last` of which four and four make a pair of `left` and `right`, in order."""
+    lefts = (4 * left[:, None, None] - np.arange(4)[:, None]).repeat(4, axis=2)
+    rights = (4 * right[:, None, None] - np.arange(4)).repeat(4, axis=1)
+    real = (lefts >= 0) & (lefts <= rights) & (rights <= last)
+    keys = np.sort(lefts[real] * (last + 1) + rights[real])
+    return keys // (last + 1), keys % (last + 1)

@@ -1,0 +1,54 @@
+"""The shipped tables: what fitting gives, and as accurate as promised."""
+
+import math
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import torch
+
+import hwlut
+from hwlut.fit import catalogue
+from hwlut.share import share
+
+
+def test_shipped_tables_are_what_fitting_gives(tmp_path):
+    steps = []
+    paths = catalogue.fit_catalogue(tmp_path / "new", progress=lambda *step: steps.append(step))
+    shipped = {path.name: path.read_bytes() for path in share("pretrained").iterdir()}
+    assert {path.name: path.read_bytes() for path in paths} == shipped
+    total = len(catalogue.CATALOGUE)
+    assert [step[:2] for step in steps] == [(done, total) for done in range(1, total + 1)]
+    assert [step[2] for step in steps] == [path.stem for path in paths]
+
+
+def test_fits_run_on_the_executor_given(tmp_path, monkeypatch):
+    monkeypatch.setattr(catalogue, "CATALOGUE", (("tanh", 8),))
+    with ThreadPoolExecutor(1) as executor:
+        (path,) = catalogue.fit_catalogue(tmp_path, executor)
+    assert path.read_bytes() == share("pretrained", "tanh_8.json").read_bytes()
+
+
+GELU = np.vectorize(lambda x: 0.5 * x * (1 + math.erf(x / math.sqrt(2))), otypes=[float])
+
+
+@pytest.mark.parametrize(
+    "name, target, most",
+    [
+        ("gelu_8", GELU, 1.3e-5),
+        ("gelu_16", GELU, 1.4e-6),
+        ("hswish_8", lambda x: x * np.clip(x + 3, 0, 6) / 6, 5.4e-5),
+        ("hswish_16", lambda x: x * np.clip(x + 3, 0, 6) / 6, 3.0e-6),
+        ("silu_8", lambda x: x / (1 + np.exp(-x)), 5.3e-5),
+        ("silu_16", lambda x: x / (1 + np.exp(-x)), 4.4e-6),
+    ],
+)
+def test_accuracy_over_all_codes(name, target, most):
+    unit = hwlut.load(share("pretrained", f"{name}.json"))
+    codes = torch.arange(-128, 128)
+    errors = []
+    for scale in range(7):
+        result = unit(codes, scale=scale).double() / 2 ** unit.output_format(scale).frac
+        errors.append(np.mean((result.numpy() - target(codes.numpy() / 2**scale)) ** 2))
+    assert np.mean(errors) <= most
+    assert unit.meta["mse"] == pytest.approx(np.mean(errors), rel=1e-5)
