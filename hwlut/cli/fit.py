@@ -100,8 +100,9 @@ def fit(
 def _fit_all(folder: Path, dask: str | None, as_json: bool) -> None:
     from hwlut.fit.catalogue import fit_catalogue
 
+    executor = None if dask is None else _dask_executor(dask)
     with writing(folder), progress("fit") as step:
-        paths = fit_catalogue(folder, executor=None if dask is None else _dask_executor(dask), progress=step)
+        paths = fit_catalogue(folder, executor, step)
     if as_json:
         emit({"tables": [str(path) for path in paths]})
     else:
@@ -113,7 +114,10 @@ def _dask_executor(address: str) -> "Executor":
         from distributed import Client
     except ImportError:
         raise ToolError("dask", "not found", "install it with: pip install 'hwlut[dask]'") from None
-    return Client(address).get_executor()
+    try:
+        return Client(address).get_executor()
+    except (OSError, ValueError) as error:
+        raise ToolError("dask", f"no scheduler at {address} ({error})", "start one with: dask scheduler") from None
 
 
 def _scales(text: str) -> tuple[int, ...]:

@@ -8,15 +8,22 @@ from typing import Any
 
 __all__ = ["columns", "emit", "note", "progress"]
 
+_LINE_LIMIT = 600
+
 Step = Callable[[int, int, str], None]
 """Called with how many are done, of how many, and what was done last."""
 
 
 def note(text: str) -> None:
     """One line on stderr, whatever `text` holds."""
-    line = " ".join(text.split())
-    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+    line = _printable(" ".join(text.split()))
+    shown = line if len(line) <= _LINE_LIMIT else f"{line[:_LINE_LIMIT]}..."
     print(f"hwlut: {shown}", file=sys.stderr)
+
+
+def _printable(text: str) -> str:
+    """`text` with control characters, which could move a terminal's cursor, as escapes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def emit(content: dict[str, Any]) -> None:
@@ -40,7 +47,7 @@ def columns(rows: Sequence[Sequence[Any]], headers: Sequence[str] = ()) -> None:
 def _cell(value: Any) -> str:
     if value is None:
         return "-"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else _printable(str(value))
 
 
 def _rich_columns(texts: list[list[str]], headers: Sequence[str], right: list[bool]) -> None:
