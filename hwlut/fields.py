@@ -3,7 +3,7 @@
 import dataclasses
 import enum
 import hashlib
-import operator
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ _REQUIRED: Any = dataclasses.MISSING
 
 def shorten(value: object) -> str:
     """repr of `value`, cut to fit a one-line message."""
-    text = repr(value)
+    text = repr(value).replace("\n", " ")
     return text if len(text) <= 80 else text[:60] + "..." + text[-17:]
 
 
@@ -40,9 +40,9 @@ class _Integer(Field):
         self.high = high
 
     def coerce(self, label: str, value: Any) -> int:
-        if isinstance(value, (bool, np.bool_)) or not hasattr(value, "__index__"):
+        if isinstance(value, bool) or not isinstance(value, Integral):
             raise TypeError(f"{label} must be an integer, not {shorten(value)}")
-        value = operator.index(value)
+        value = int(value)
         if not self.low <= value <= self.high:
             raise ValueError(f"{label} must be from {self.low} to {self.high}, not {shorten(value)}")
         return value
@@ -92,27 +92,23 @@ class _Fixed(Field):
             return None
         expected = "an object of " + ", ".join(self.keys) + (" or null" if self.nullable else "")
         if isinstance(value, Fixed):
-            value = {key: getattr(value, key) for key in self.keys} | self._beyond_keys(label, value)
+            if "frac" not in self.keys and value.frac is not None:
+                raise ValueError(f"{label} must have no frac, not {value.frac}")
+            if "signed" not in self.keys and not value.signed:
+                raise ValueError(f"{label} must be signed")
+            value = self.write(value)
         if not isinstance(value, dict):
             raise TypeError(f"{label} must be {expected}, not {shorten(value)}")
         if set(value) != set(self.keys):
-            raise ValueError(f"{label} must be {expected}, not of {', '.join(map(str, value)) or 'nothing'}")
-        frac = value.get("frac")
-        if frac is not None and frac == self.free:
-            frac = None
-        elif "frac" in self.keys and frac is None and self.free is None:
-            raise TypeError(f"{label} frac must be an integer, not None")
-        try:
-            return Fixed(value["bits"], frac, value.get("signed", True))
-        except (TypeError, ValueError) as error:
-            raise type(error)(str(error).replace("Fixed", label, 1)) from None
-
-    def _beyond_keys(self, label: str, value: Fixed) -> dict[str, Any]:
-        if "frac" not in self.keys and value.frac is not None:
-            raise ValueError(f"{label} must have no frac, not {value.frac}")
-        if "signed" not in self.keys and not value.signed:
-            raise ValueError(f"{label} must be signed")
-        return {}
+            raise ValueError(f"{label} must be {expected}, not {shorten(value)}")
+        bits = _Integer(1, 64).coerce(f"{label} bits", value["bits"])
+        frac = None
+        if "frac" in self.keys and (self.free is None or value["frac"] != self.free):
+            frac = _Integer(0, 62).coerce(f"{label} frac", value["frac"])
+        signed = value.get("signed", True)
+        if not isinstance(signed, bool):
+            raise TypeError(f"{label} signed must be true or false, not {shorten(signed)}")
+        return Fixed(bits, frac, signed)
 
     def write(self, value: Fixed | None) -> dict[str, Any] | None:
         if value is None:
@@ -132,6 +128,8 @@ class Array(Field):
     def coerce(self, label: str, value: Any) -> np.ndarray:
         try:
             given = np.asarray(value)
+            if not isinstance(value, np.ndarray) and any(isinstance(n, bool) for n in np.asarray(value, object).flat):
+                raise TypeError(f"{label} must be an array of integers, not of true and false")
         except ValueError:
             raise ValueError(f"{label} must be a regular array of integers, not {shorten(value)}") from None
         if given.dtype.kind not in "iu":

@@ -3,36 +3,49 @@
 import hashlib
 import json
 import os
+import secrets
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-__all__ = ["read_bytes", "write_atomic", "cache_root", "build_once", "digest_of"]
+__all__ = ["read_bytes", "write_atomic", "write_together", "cache_root", "build_once", "digest_of"]
 
 
 def read_bytes(path: Path, limit: int) -> bytes:
     """Content of a regular file of at most `limit` bytes, else ValueError naming the file."""
-    if not path.exists():
-        raise ValueError(f"{path}: no such file")
-    if not path.is_file():
-        raise ValueError(f"{path}: not a regular file")
-    size = path.stat().st_size
-    if size > limit:
-        raise ValueError(f"{path}: {size} bytes, more than the {limit} allowed")
-    return path.read_bytes()
+    try:
+        if not path.exists():
+            raise ValueError(f"{path}: no such file")
+        if not path.is_file():
+            raise ValueError(f"{path}: not a regular file")
+        with open(path, "rb") as file:
+            data = file.read(limit + 1)
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read: {error.strerror}") from None
+    if len(data) > limit:
+        raise ValueError(f"{path}: more than the {limit} bytes allowed")
+    return data
 
 
 def write_atomic(path: Path, data: bytes | str) -> None:
     """Write `data` under a temporary name beside `path` and move it into place."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    write_together({path: data})
+
+
+def write_together(files: Mapping[Path, bytes | str]) -> None:
+    """Write every file under a temporary name beside its path, then move all of them into place."""
+    temporaries = {path: path.with_name(f".{secrets.token_hex(8)}.tmp") for path in files}
     try:
-        with open(temporary, "xb") as file:
-            file.write(data.encode() if isinstance(data, str) else data)
-        os.replace(temporary, path)
+        for path, data in files.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with open(temporaries[path], "xb") as file:
+                file.write(data.encode() if isinstance(data, str) else data)
+        for path, temporary in temporaries.items():
+            os.replace(temporary, path)
     finally:
-        temporary.unlink(missing_ok=True)
+        for temporary in temporaries.values():
+            temporary.unlink(missing_ok=True)
 
 
 def cache_root() -> Path:

@@ -18,16 +18,20 @@ class Rounding(str, enum.Enum):
 def round_shift(value: Any, shift: int, rounding: Rounding = Rounding.HALF_UP) -> Any:
     """``round(value * 2^-shift)`` exactly; a negative shift multiplies.
 
-    `value` is an int or an integer array or tensor, whose type must hold value + 2^(shift-1).
+    `value` is an int or an integer array or tensor, whose type must hold the result, 2^(shift-1) and 1.
     """
+    rounding = Rounding(rounding)
     if shift <= 0:
         return value << -shift
+    kept = value >> shift
     if rounding is Rounding.FLOOR:
-        return value >> shift
-    half = 1 << (shift - 1)
-    if rounding is Rounding.HALF_UP:
-        return (value + half) >> shift
-    return (value + (half - 1) + ((value >> shift) & 1)) >> shift
+        return kept
+    # No sum of value and half: it could leave the type.
+    half = (value >> (shift - 1)) & 1
+    if rounding is Rounding.HALF_EVEN:
+        beyond_half = (value & ((1 << (shift - 1)) - 1)) != 0
+        half = half & (beyond_half | (kept & 1))
+    return kept + half
 
 
 def signed_bits(low: int, high: int) -> int:

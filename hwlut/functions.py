@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hwlut.fields import shorten
 from hwlut.units.pwl import Symmetry
 
 __all__ = ["Function", "FUNCTIONS", "function"]
@@ -72,5 +73,5 @@ def function(name: str) -> Function:
     known = FUNCTIONS.get(_ALIASES.get(name, name)) if isinstance(name, str) else None
     if known is None:
         names = sorted([*FUNCTIONS, *_ALIASES])
-        raise ValueError(f"function must be one of {', '.join(names)}, not {name!r}")
+        raise ValueError(f"function must be one of {', '.join(names)}, not {shorten(name)}")
     return known

@@ -2,6 +2,8 @@
 
 import re
 
+from hwlut.fields import shorten
+
 __all__ = ["check_name"]
 
 _PATTERN = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
@@ -38,10 +40,9 @@ _KEYWORDS = frozenset(
 def check_name(name: object, label: str) -> str:
     """`name` itself when it can name a module and a file, else TypeError or ValueError."""
     if not isinstance(name, str):
-        raise TypeError(f"{label} must be a string, not {name!r}")
+        raise TypeError(f"{label} must be a string, not {shorten(name)}")
     if not _PATTERN.fullmatch(name):
-        shown = name if len(name) <= 80 else name[:77] + "..."
-        raise ValueError(f"{label} must match [A-Za-z_][A-Za-z0-9_]{{0,63}}, not {shown!r}")
+        raise ValueError(f"{label} must match [A-Za-z_][A-Za-z0-9_]{{0,63}}, not {shorten(name)}")
     if name in _KEYWORDS:
         raise ValueError(f"{label} must not be a Verilog keyword, not {name!r}")
     return name

@@ -1,17 +1,18 @@
 """Units: immutable integers that describe one hardware block, and their files."""
 
 import dataclasses
+import functools
+import hashlib
 import json
 import types
 from collections.abc import Mapping
-from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
 from hwlut.fields import Array, Field, shorten
-from hwlut.files import digest_of, read_bytes, write_atomic
+from hwlut.files import read_bytes, write_together
 from hwlut.names import check_name
 
 __all__ = ["Unit", "Resources", "load"]
@@ -104,10 +105,11 @@ class Unit:
             )
         return written
 
-    @cached_property
+    @functools.cached_property
     def digest(self) -> str:
-        """sha256 of the canonical JSON, without `name`, `function` and `meta`."""
-        return digest_of({"schema": self.schema, **self._parameters()})
+        """sha256 of the JSON without `name`, `function` and `meta`: defaults filled in, keys sorted, no spaces."""
+        content = {"schema": self.schema, **self._parameters()}
+        return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Unit):
@@ -116,6 +118,10 @@ class Unit:
 
     def __hash__(self) -> int:
         return hash((self.digest, self.name, self.function))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return functools.partial(type(self), **fields | {"meta": dict(self.meta)}), ()
 
     def replace(self: _Self, **changes: Any) -> _Self:
         """A copy with some fields changed."""
@@ -131,6 +137,7 @@ class Unit:
     def save(self, path: str | Path) -> Path:
         """Write the parameter table, and ``<name>.safetensors`` beside it where arrays are large."""
         path = Path(path)
+        files: dict[Path, str | bytes] = {path: self.dumps()}
         arrays = {
             key: getattr(self, key)
             for key, field in self._fields().items()
@@ -139,16 +146,17 @@ class Unit:
         if arrays:
             from safetensors.numpy import save
 
-            write_atomic(path.with_name(f"{self.name}.safetensors"), save(arrays))
-        write_atomic(path, self.dumps())
+            files[path.with_name(f"{self.name}.safetensors")] = save(arrays)
+        write_together(files)
         return path
 
 
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    content = dict(pairs)
-    if len(content) != len(pairs):
-        keys = [key for key, _ in pairs]
-        raise ValueError(f"key {shorten(next(key for key in keys if keys.count(key) > 1))} stands twice")
+    content: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in content:
+            raise ValueError(f"key {shorten(key)} stands twice")
+        content[key] = value
     return content
 
 
@@ -156,16 +164,13 @@ def _refuse_constant(word: str) -> None:
     raise ValueError(f"{word} is no JSON number")
 
 
-def _parse(path: Path) -> dict[str, Any]:
-    data = read_bytes(path, _JSON_LIMIT)
+def _parse(data: bytes) -> dict[str, Any]:
     try:
         content = json.loads(data.decode("utf-8"), object_pairs_hook=_unique_keys, parse_constant=_refuse_constant)
-    except RecursionError:
-        raise ValueError(f"{path}: not a parameter table: nested too deeply") from None
     except ValueError as error:
-        raise ValueError(f"{path}: not a parameter table: {error}") from None
+        raise ValueError(f"not a parameter table: {error}") from None
     if not isinstance(content, dict):
-        raise ValueError(f"{path}: not a parameter table: expected an object, not {shorten(content)}")
+        raise ValueError(f"not a parameter table: expected an object, not {shorten(content)}")
     return content
 
 
@@ -178,9 +183,9 @@ def _read_array(path: Path, key: str, reference: dict[str, Any]) -> np.ndarray:
         raise ValueError(f"{key} must be an array or an object of key, shape, dtype, sha256")
     try:
         arrays = load_arrays(read_bytes(path, _ARRAYS_LIMIT))
-    except SafetensorError as error:
-        raise ValueError(f"{key}: {path} is no safetensors file: {error}") from None
-    if reference["key"] not in arrays:
+    except (SafetensorError, KeyError) as error:  # KeyError: a dtype that numpy lacks
+        raise ValueError(f"{key}: {path} is no safetensors file of integers: {error}") from None
+    if reference["key"] not in list(arrays):
         raise ValueError(f"{key}: {path} has no array {shorten(reference['key'])}")
     found = arrays[reference["key"]]
     if found.dtype.kind not in "iu" or Array.reference(reference["key"], found) != reference:
@@ -194,24 +199,29 @@ def load(path: str | Path) -> Unit:
     Raises ValueError, naming the file and what was expected, for anything that is not one.
     """
     path = Path(path)
-    content = _parse(path)
+    data = read_bytes(path, _JSON_LIMIT)
+    try:
+        return _build(_parse(data), path.parent)
+    except RecursionError:
+        raise ValueError(f"{path}: not a parameter table: nested too deeply") from None
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def _build(content: dict[str, Any], folder: Path) -> Unit:
+    """The unit that a file's `content` describes; large arrays lie in `folder`."""
     schema = content.pop("schema", None)
     if not isinstance(schema, str) or schema not in _KINDS:
-        raise ValueError(f"{path}: schema must be one of {', '.join(sorted(_KINDS))}, not {shorten(schema)}")
+        raise ValueError(f"schema must be one of {', '.join(sorted(_KINDS))}, not {shorten(schema)}")
     kind = _KINDS[schema]
     fields = {f.name: f for f in dataclasses.fields(kind)}
     if unknown := sorted(set(content) - set(fields)):
-        raise ValueError(f"{path}: unknown key {shorten(unknown[0])}; {schema} has {', '.join(fields)}")
+        raise ValueError(f"unknown key {shorten(unknown[0])}; {schema} has {', '.join(fields)}")
     needed = {key for key, field in fields.items() if field.default is dataclasses.MISSING} - {"meta"}
     if missing := sorted((needed | {"name", "function"}) - set(content)):
-        raise ValueError(f"{path}: key {missing[0]!r} is missing")
-    try:
-        if not content["name"]:
-            raise ValueError(f"{kind.__name__} name must be a non-empty string, not {shorten(content['name'])}")
-        for key, field in kind._fields().items():
-            if isinstance(field, Array) and isinstance(content.get(key), dict):
-                name = check_name(content["name"], f"{kind.__name__} name")
-                content[key] = _read_array(path.with_name(f"{name}.safetensors"), key, content[key])
-        return kind(**content)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{path}: {error}") from None
+        raise ValueError(f"key {missing[0]!r} is missing")
+    name = check_name(content["name"], f"{kind.__name__} name")
+    for key, field in kind._fields().items():
+        if isinstance(field, Array) and isinstance(content.get(key), dict):
+            content[key] = _read_array(folder / f"{name}.safetensors", key, content[key])
+    return kind(**content)

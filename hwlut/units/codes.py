@@ -11,13 +11,13 @@ __all__ = ["checked_codes"]
 
 
 def checked_codes(codes: "torch.Tensor", format: Fixed, kind: str) -> "torch.Tensor":
-    """`codes` as int64; TypeError unless integer, ValueError when one lies outside `format`."""
+    """`codes` as int64; TypeError unless an integer tensor, ValueError when one lies outside `format`."""
     import torch
 
     if not isinstance(codes, torch.Tensor):
         raise TypeError(f"{kind} codes must be a tensor, not {type(codes).__name__}")
-    if codes.dtype.is_floating_point or codes.dtype.is_complex or codes.dtype == torch.bool:
-        raise TypeError(f"{kind} codes must be integers, not {codes.dtype}")
+    if codes.dtype not in (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64):
+        raise TypeError(f"{kind} codes must be uint8, int8, int16, int32 or int64, not {codes.dtype}")
     wide = codes.to(torch.int64)
     outside = (wide < format.min) | (wide > format.max)
     if bool(outside.any()):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from hwlut.fields import choice, fixed, integer, integers
+from hwlut.fields import choice, fixed, integer, integers, shorten
 from hwlut.fixed import Fixed, Rounding, round_shift, saturate, signed_bits
 from hwlut.unit import Resources, Unit
 from hwlut.units.codes import checked_codes
@@ -67,7 +67,7 @@ class Pwl(Unit, schema="hwlut.pwl/1"):
         if not 2 <= self.input.bits <= 32:
             raise ValueError(f"Pwl input bits must be from 2 to 32, not {self.input.bits}")
         if not self.scales or any(a >= b for a, b in zip(self.scales, self.scales[1:])):
-            raise ValueError(f"Pwl scales must be ascending and at least one, not {self.scales}")
+            raise ValueError(f"Pwl scales must be ascending and at least one, not {shorten(self.scales)}")
         if self.scales[-1] > self.breakpoint_frac:
             raise ValueError(
                 f"Pwl scales must not exceed breakpoint_frac {self.breakpoint_frac}, not {self.scales[-1]}"
@@ -81,7 +81,7 @@ class Pwl(Unit, schema="hwlut.pwl/1"):
                 f"Pwl breakpoints must be {len(self.slopes) - 1}, one fewer than slopes, not {len(self.breakpoints)}"
             )
         if any(a > b for a, b in zip(self.breakpoints, self.breakpoints[1:])):
-            raise ValueError(f"Pwl breakpoints must be non-decreasing, not {self.breakpoints}")
+            raise ValueError(f"Pwl breakpoints must be non-decreasing, not {shorten(self.breakpoints)}")
         for label, format, values in (
             ("slopes", self.slope, self.slopes),
             ("intercepts", self.intercept, self.intercepts),
@@ -91,6 +91,10 @@ class Pwl(Unit, schema="hwlut.pwl/1"):
                     raise ValueError(f"Pwl {label} must fit in {format.bits} bits, not {value}")
         if self.symmetry is not Symmetry.NONE and not self.input.signed:
             raise ValueError(f"Pwl symmetry {self.symmetry.value!r} needs a signed input")
+        if self.output is not None and self.output.bits > 63:
+            raise ValueError(f"Pwl output bits must be from 1 to 63, not {self.output.bits}")
+        if (point := self.point(self.scales[-1])) > _WORD:
+            raise ValueError(f"Pwl slope frac plus scale must be at most {_WORD}, not {point}")
         self._prove_word()
 
     def _prove_word(self) -> None:
@@ -130,11 +134,15 @@ class Pwl(Unit, schema="hwlut.pwl/1"):
         low = high = 0
         for s in self.scales:
             for segment, (first, last) in self._live_segments(s):
-                for magnitude in (first, last):
-                    for q in {magnitude, -magnitude} if self.symmetry is not Symmetry.NONE else {magnitude}:
-                        if self.input.min <= q <= self.input.max:
-                            acc = self._accumulate(self.slopes[segment], self.intercepts[segment], magnitude, q, s)
-                            low, high = min(low, acc), max(high, acc)
+                # Straight on either side of zero, so its ends are its extremes.
+                ends: tuple[int, ...] = (first, last)
+                if self.symmetry is not Symmetry.NONE:
+                    ends = (first, min(last, self.input.max), -max(first, 1), -last)
+                for q in ends:
+                    magnitude = q if self.symmetry is Symmetry.NONE else abs(q)
+                    if first <= magnitude <= last and q <= self.input.max:
+                        acc = self._accumulate(self.slopes[segment], self.intercepts[segment], magnitude, q, s)
+                        low, high = min(low, acc), max(high, acc)
         return signed_bits(low, high)
 
     def _live_segments(self, scale: int) -> list[tuple[int, tuple[int, int]]]:

@@ -53,13 +53,15 @@ class Requantize(Unit, schema="hwlut.requantize/1"):
                 f"Requantize shifts must be {len(self.multipliers)}, one a multiplier, not {len(self.shifts)}"
             )
         if not self.output.min <= self.zero_point <= self.output.max:
-            raise ValueError(f"Requantize zero_point must fit {self.output}, not {self.zero_point}")
+            raise ValueError(
+                f"Requantize zero_point must be from {self.output.min} to {self.output.max}, not {self.zero_point}"
+            )
 
     @classmethod
     def from_ratios(cls, ratios: "list[float] | float", **fields: object) -> "Requantize":
         """The unit that multiplies by real `ratios` (> 0, one a channel): m in 31 bits, nearest.
 
-        A ratio below 2^-32 loses bits of m, since the shift ends at 62; one of 2^31 or more is refused.
+        A ratio below 2^-32 loses bits of m, since the shift ends at 62; one of 2^31 - 1 or more is refused.
         """
         multipliers, shifts = [], []
         for ratio in [ratios] if isinstance(ratios, (int, float)) else ratios:
