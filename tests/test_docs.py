@@ -1,0 +1,217 @@
+"""The documentation does what it says: blocks run, shown output matches, links lead somewhere.
+
+Fences in README.md and docs/*.md, by their language:
+
+- ``python`` runs here, page by page, in order, in one namespace; a page states results by assert.
+- ``console`` runs lines that start with ``$ `` in a shell. What follows a command must be what it
+  prints (both streams), where ``...`` stands for any text in a line, and alone on a line for any lines.
+- ``json`` must parse. ``sh``, ``text`` and ``verilog`` are only shown.
+
+Python and console blocks of a page share one empty folder, in which pretrained/ is there.
+"""
+
+import dataclasses
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from hwlut import units
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+LANGUAGES = {"python", "console", "json", "sh", "text", "verilog"}
+FOLDERS = ("benchmarks", "docs", "examples", "hwlut", "kernels", "pretrained", "rtl", "sim", "tests")
+
+KINDS = [kind for kind in vars(units).values() if isinstance(kind, type) and units.Unit in kind.__bases__]
+
+each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+
+
+class Block(NamedTuple):
+    language: str
+    line: int
+    text: str
+
+
+def blocks(page):
+    """The fenced blocks of a page, with the line where their text starts."""
+    text = page.read_text()
+    for found in re.finditer(r"^```(.*)\n((?:.*\n)*?)```$", text, re.MULTILINE):
+        yield Block(found[1], text.count("\n", 0, found.start()) + 2, found[2])
+
+
+def prose(page):
+    """The text of a page without its fenced blocks."""
+    return re.sub(r"^```.*\n(?:.*\n)*?```$", "", page.read_text(), flags=re.MULTILINE)
+
+
+def pattern(shown):
+    """What output matches the lines `shown`."""
+    parts = []
+    for line in shown:
+        anything = "[^\n]*".join(map(re.escape, line.rstrip().split("...")))
+        parts.append("(?:.*\n)*" if line.strip() == "..." else anything + " *\n")
+    return "".join(parts)
+
+
+def run_console(block, where, environment):
+    """Run each command of a console block and compare what is shown after it."""
+    lines = block.text.splitlines()
+    starts = [number for number, line in enumerate(lines) if line.startswith("$ ")]
+    assert starts[:1] == [0], f"{where}: a console block must start with a command"
+    for start, end in zip(starts, [*starts[1:], len(lines)]):
+        command = lines[start].removeprefix("$ ")
+        run = subprocess.run(
+            ["bash", "-c", command],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        told = f"{where}: {command}\n{run.stdout}"
+        assert run.returncode == 0, f"{told}\nstatus {run.returncode}"
+        if shown := lines[start + 1 : end]:
+            assert re.fullmatch(pattern(shown), run.stdout), f"{told}\nis not what is shown:\n" + "\n".join(shown)
+
+
+@pytest.fixture
+def environment(tmp_path):
+    """Environment in which `hwlut` is this checkout's."""
+    commands = tmp_path / "bin"
+    commands.mkdir()
+    hwlut = commands / "hwlut"
+    hwlut.write_text(f"#!{sys.executable}\nimport sys\nfrom hwlut.cli import main\nsys.exit(main())\n")
+    hwlut.chmod(0o755)
+    path = os.pathsep.join([str(commands), str(Path(sys.executable).parent), os.environ["PATH"]])
+    return os.environ | {"PATH": path, "PYTHONPATH": str(ROOT), "COLUMNS": "100"}
+
+
+@each_page
+def test_blocks_run(page, tmp_path, monkeypatch, environment, need):
+    found = list(blocks(page))
+    if any(re.search(r"hwlut sim|hwlut\.check|hwlut\.ops", block.text) for block in found):
+        need("g++", "make", "verilator")
+    folder = tmp_path / "work"
+    folder.mkdir()
+    (folder / "pretrained").symlink_to(ROOT / "pretrained")
+    monkeypatch.chdir(folder)
+    namespace = {"__name__": "page"}
+    for block in found:
+        where = f"{page.name}:{block.line}"
+        assert block.language in LANGUAGES, f"{where}: language must be one of {sorted(LANGUAGES)}"
+        if block.language == "python":
+            exec(compile("\n" * (block.line - 1) + block.text, str(page), "exec"), namespace)
+        elif block.language == "console":
+            run_console(block, where, environment)
+        elif block.language == "json":
+            json.loads(block.text)
+
+
+def test_shown_output_may_leave_out():
+    assert re.fullmatch(pattern(["a ... c", "...", "z"]), "a b c\nd\ne\nz\n")
+    assert re.fullmatch(pattern(["a", "...", "z"]), "a\nz\n")
+    assert not re.fullmatch(pattern(["a ... c"]), "a\nc\n")
+    assert not re.fullmatch(pattern(["a"]), "a\nb\n")
+
+
+def anchors(page):
+    """Anchors of a page's headings, as both GitHub and mkdocs make them of plain words."""
+    headings = re.findall(r"^#+ (.+)$", prose(page), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+
+
+@each_page
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)\s]+)\)", prose(page)):
+        if re.match(r"https?://", target):
+            continue
+        path, _, anchor = target.partition("#")
+        linked = (page.parent / path).resolve() if path else page
+        assert linked.is_relative_to(ROOT) and linked.exists(), f"{page.name} links to {target}"
+        if anchor:
+            assert anchor in anchors(linked), f"{page.name} links to {target}"
+
+
+@each_page
+def test_named_files_exist(page):
+    for name in re.findall(r"`([\w./-]+/[\w./-]*)`", prose(page)):
+        if name.partition("/")[0] in FOLDERS:
+            assert (ROOT / name).exists(), f"{page.name} names {name}"
+
+
+def test_every_command_and_option_is_told():
+    import typer
+
+    from hwlut.cli import app
+
+    text = (ROOT / "docs" / "cli.md").read_text()
+    sections = dict(re.findall(r"^## hwlut (\S+)\n((?:(?!^## ).*\n)*)", text, re.MULTILINE))
+    commands = typer.main.get_command(app).commands
+    assert set(sections) == set(commands)
+    for name, command in commands.items():
+        options = {option for parameter in command.params for option in parameter.opts if option.startswith("-")}
+        told = set(re.findall(r"^\| `(-[-\w]+)", sections[name], re.MULTILINE))
+        assert told == options - {"--json", "--help"}, f"options of hwlut {name} in docs/cli.md"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_key_of_a_parameter_table_is_told(kind):
+    text = (ROOT / "docs" / "files.md").read_text()
+    section = re.search(rf"^## {re.escape(kind.schema)}\n((?:(?!^## ).*\n)*)", text, re.MULTILINE)
+    assert section, f"docs/files.md has no section {kind.schema}"
+    told = set(re.findall(r"^\| `(\w+)`", section[1], re.MULTILINE))
+    assert told == {field.name for field in dataclasses.fields(kind)} - {"name", "function", "meta"}
+
+
+def test_timing_diagram_is_what_the_hardware_does():
+    pytest.importorskip("amaranth")
+    from amaranth.sim import Simulator
+
+    import hwlut
+    from hwlut.hdl import generate
+
+    text = next(block.text for block in blocks(ROOT / "docs" / "rtl.md") if block.text.startswith("cycle"))
+    rows = {line.split()[0]: line.split()[1:] for line in text.splitlines()}
+    unit = hwlut.load(ROOT / "pretrained" / "gelu_8.json")
+    top = generate(unit, scale=5).design()
+    results = {f"y{number}": int(unit(torch_codes([number]), scale=5)) for number in range(1, 6)}
+
+    async def replay(ctx):
+        ctx.set(top.rst, 1)
+        await ctx.tick().repeat(4)
+        ctx.set(top.rst, 0)
+        for cycle in range(len(rows["cycle"])):
+            offered = rows["s_axis_tdata"][cycle]
+            ctx.set(top.s_axis_tvalid, int(rows["s_axis_tvalid"][cycle]))
+            ctx.set(top.s_axis_tdata, 0 if offered == "-" else int(offered.removeprefix("q")))
+            ctx.set(top.m_axis_tready, int(rows["m_axis_tready"][cycle]))
+            assert ctx.get(top.s_axis_tready) == int(rows["s_axis_tready"][cycle]), f"s_axis_tready in cycle {cycle}"
+            assert ctx.get(top.m_axis_tvalid) == int(rows["m_axis_tvalid"][cycle]), f"m_axis_tvalid in cycle {cycle}"
+            shown = rows["m_axis_tdata"][cycle]
+            assert shown == "-" or ctx.get(top.m_axis_tdata) == results[shown] & 0xFFFFFF
+            await ctx.tick()
+
+    simulator = Simulator(top)
+    simulator.add_clock(1e-8)
+    simulator.add_testbench(replay)
+    simulator.run()
+
+
+def torch_codes(values):
+    import torch
+
+    return torch.tensor(values)
+
+
+def test_site_builds(need, tmp_path):
+    need("mkdocs")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path), "-f", "mkdocs.yml"]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
