@@ -28,7 +28,7 @@ def choose(m: Module, name: str, index: Value | None, constants: Sequence[int]) 
     if min(constants) >= 0:
         shape = Shape(max(constants).bit_length())
     beyond = (1 << len(index)) - len(constants)
-    cases = [Const(constant, shape) for constant in (*constants, *constants[-1:] * beyond)]
+    cases = [Const(constant, shape) for constant in [*constants, *[constants[-1]] * beyond]]
     return named(m, name, Array(cases)[index], shape)
 
 

@@ -33,12 +33,10 @@ class AxiTop(wiring.Component):
     Parameters
     ----------
     inner: what is wrapped.
-    reset: "rst" or "aresetn".
+    reset: one of `RESETS`.
     """
 
-    def __init__(self, inner: UnitComponent, reset: str = "rst"):
-        if reset not in RESETS:
-            raise ValueError(f"reset must be one of {', '.join(RESETS)}, not {reset!r}")
+    def __init__(self, inner: UnitComponent, reset: str):
         self.inner = inner
         self.reset = reset
         self.ports = [

@@ -10,7 +10,7 @@ from typing import Any
 
 from hwlut.fields import shorten
 from hwlut.files import build_once, digest_of, read_bytes, write_atomic
-from hwlut.hdl.axi import AxiTop
+from hwlut.hdl.axi import RESETS, AxiTop
 from hwlut.hdl.component import component
 from hwlut.unit import Unit
 
@@ -70,6 +70,8 @@ def generate(unit: Unit, *, scale: int | None = None, stages: int | None = None,
     unit, scale, stages: as for `component`.
     reset: "rst" (active high) or "aresetn" (active low), both synchronous.
     """
+    if reset not in RESETS:
+        raise ValueError(f"reset must be one of {', '.join(RESETS)}, not {reset!r}")
 
     def design() -> AxiTop:
         return AxiTop(component(unit, scale=scale, stages=stages), reset)

@@ -22,22 +22,20 @@ _CUTS = {
 class PwlComponent(UnitComponent):
     """A `Pwl` as hardware.
 
-    With a scale (given, or the unit's only one) the breakpoint codes and shifts are constants.
-    Otherwise each beat names its scale in the field ``scale`` = s - min(scales); a number that
-    names none of the unit's scales stands for the next lower one that does.
+    With a single scale the breakpoint codes and shifts are constants. Otherwise each beat names its
+    scale in the field ``scale`` = s - min(scales); a number that names none of the unit's scales
+    stands for the next lower one that does.
 
     Parameters
     ----------
     unit: the table.
-    scale: one of the unit's scales to hard-wire.
     stages: 1 to 5 rows of registers.
     """
 
-    def __init__(self, unit: Pwl, *, scale: int | None = None, stages: int | None = None):
-        if scale is not None or len(unit.scales) == 1:
-            unit = unit.at_scale(unit.chosen_scale(scale))
+    unit: Pwl
+
+    def __init__(self, unit: Pwl, stages: int):
         scales = unit.scales
-        self.stages = checked_stages(stages, STAGES, max(_CUTS), "Pwl")
         frac = tuple(unit.output_format(s).frac or 0 for s in scales)
         result = unit.output_format(scales[0])
         user = None
@@ -48,12 +46,12 @@ class PwlComponent(UnitComponent):
             Beat((BeatField("q", unit.input.bits, unit.input.signed, _folded(scales)),), user),
             Beat((BeatField("y", result.bits, result.signed, _folded(frac)),)),
             scale=scales[0] if len(scales) == 1 else None,
-            latency=self.stages,
+            latency=stages,
         )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        unit, cuts = self.unit, _CUTS[self.stages]
+        unit, cuts = self.unit, _CUTS[self.latency]
         pipeline = Pipeline(m, self.i, self.o)
         q = pipeline.payload.q
         index = None if self.scale is not None else pipeline.payload.scale
@@ -61,7 +59,7 @@ class PwlComponent(UnitComponent):
         scales = [max(s for s in unit.scales if s <= number) for number in span]
 
         # Compare: bit j says that the code lies at or above breakpoint j.
-        above = named(m, "above", self._compare(m, q, index, scales))
+        above = self._compare(m, q, index, scales)
         q, index, above = pipeline.register_if("compare" in cuts, q=q, scale=index, above=above)
 
         # Select: the line of the segment that the code lies in.
@@ -91,8 +89,10 @@ class PwlComponent(UnitComponent):
             return q
         return Mux(q < 0, -q, q)[: self.unit.input.bits].as_unsigned()
 
-    def _compare(self, m: Module, q: Value, index: Value | None, scales: list[int]) -> Value:
+    def _compare(self, m: Module, q: Value, index: Value | None, scales: list[int]) -> Signal | None:
         unit = self.unit
+        if unit.segments == 1:
+            return None
         code = named(m, "code", self._magnitude(q))
         if index is None:
             reach, breakpoints = code, unit.breakpoint_codes(scales[0])
@@ -105,11 +105,13 @@ class PwlComponent(UnitComponent):
             )
             breakpoints = unit.breakpoints
         lowest, highest = unit.comparator_range
-        return Cat(reach >= p if lowest < p <= highest else Const(p <= lowest, 1) for p in breakpoints)
+        bits = (reach >= p if lowest < p <= highest else Const(p <= lowest, 1) for p in breakpoints)
+        return named(m, "above", Cat(bits))
 
-    def _select(self, m: Module, above: Value) -> tuple[Signal, Signal]:
+    def _select(self, m: Module, above: Value | None) -> tuple[Signal, Signal]:
         unit = self.unit
         # One-hot from the thermometer code that ascending breakpoints give.
+        above = Const(0, 0) if above is None else above
         hot = named(m, "segment", Cat(Const(1, 1), above) & ~Cat(above, Const(0, 1)))
         chosen = []
         for name, format, values in (
@@ -154,7 +156,10 @@ class PwlComponent(UnitComponent):
         return named(m, "result", saturate(rounded, unit.output), shape_of(unit.output))
 
 
-component.register(Pwl, PwlComponent)
+@component.register(Pwl)
+def _component(unit: Pwl, *, scale: int | None = None, stages: int | None = None) -> PwlComponent:
+    unit = unit if scale is None else unit.at_scale(scale)
+    return PwlComponent(unit, checked_stages(stages, STAGES, max(_CUTS), "Pwl"))
 
 
 def _folded(fracs: tuple[int, ...]) -> int | tuple[int, ...]:

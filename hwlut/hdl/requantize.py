@@ -18,26 +18,24 @@ class RequantizeComponent(UnitComponent):
     Parameters
     ----------
     unit: multipliers and shifts, which become constants.
-    scale: must be None: a requantization has no scale.
     stages: 1 to 3 rows of registers.
     """
 
-    def __init__(self, unit: Requantize, *, scale: int | None = None, stages: int | None = None):
-        if scale is not None:
-            raise ValueError(f"Requantize scale must not be given, not {scale}")
-        self.stages = checked_stages(stages, STAGES, max(_CUTS), "Requantize")
+    unit: Requantize
+
+    def __init__(self, unit: Requantize, stages: int):
         user = BeatField("channel", (unit.channels - 1).bit_length(), False) if unit.channels > 1 else None
         super().__init__(
             unit,
             Beat((BeatField("acc", unit.input.bits, unit.input.signed),), user),
             Beat((BeatField("y", unit.output.bits, unit.output.signed),)),
             scale=None,
-            latency=self.stages,
+            latency=stages,
         )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        unit, cuts = self.unit, _CUTS[self.stages]
+        unit, cuts = self.unit, _CUTS[self.latency]
         pipeline = Pipeline(m, self.i, self.o)
         acc = pipeline.payload.acc
         channel = pipeline.payload.channel if unit.channels > 1 else None
@@ -61,4 +59,8 @@ class RequantizeComponent(UnitComponent):
         return m
 
 
-component.register(Requantize, RequantizeComponent)
+@component.register(Requantize)
+def _component(unit: Requantize, *, scale: int | None = None, stages: int | None = None) -> RequantizeComponent:
+    if scale is not None:
+        raise ValueError(f"Requantize scale must not be given, not {scale}")
+    return RequantizeComponent(unit, checked_stages(stages, STAGES, max(_CUTS), "Requantize"))

@@ -72,7 +72,7 @@ def check(
     against: str = "reference",
     *,
     scale: int | None = None,
-    verilog: str | Path | None = None,
+    verilog: "str | Path | Rtl | None" = None,
     waves: str | Path | None = None,
     seed: int = 0,
 ) -> Report:
@@ -87,8 +87,8 @@ def check(
     engine: "verilator", "cocotb", "pysim"; or "reference", "cpu", "cuda" for software alone.
     against: "reference" (the definition), "cpu" or "cuda" (its kernels).
     scale: check the hardware hard-wired for one scale; None checks every scale.
-    verilog: a Verilog file to run instead of the generated text; the ``.rtl.json`` beside it, where
-        there is one, describes it, and must be of this unit.
+    verilog: what to run instead of the default design: an `Rtl` from `hwlut.hdl.generate`, or a
+        Verilog file, which the ``.rtl.json`` beside it describes where there is one.
     waves: file for a waveform (VCD) of the last pass.
     seed: of stalls, of samples and of the state before reset.
 
@@ -105,7 +105,7 @@ def check(
         found = _Findings(vectors=vectors, expected=vectors.results(against))
         found.compare(vectors.results(engine))
     else:
-        rtl = _rtl(unit, engine, scale, verilog)
+        rtl = _rtl(unit, scale, verilog)
         scale = rtl.description["scale"]
         vectors = stimulus(unit, scale, seed)
         found = _Findings(vectors=vectors, expected=vectors.results(against))
@@ -131,28 +131,29 @@ def check(
     )
 
 
-def _rtl(unit: Unit, engine: str, scale: int | None, verilog: str | Path | None) -> "Rtl":
-    """The design to simulate: generated, or the user's file with what describes it."""
+def _rtl(unit: Unit, scale: int | None, verilog: "str | Path | Rtl | None") -> "Rtl":
+    """The design to simulate, which must be of `unit` and, where one is given, of `scale`."""
     from hwlut.hdl import Rtl, generate, read_description
 
     if verilog is None:
         return generate(unit, scale=scale)
-    if engine == "pysim":
-        raise ValueError("engine pysim runs the Amaranth component: verilog must not be given")
-    path = Path(verilog)
-    try:
-        text = read_bytes(path, _VERILOG_LIMIT).decode("utf-8")
-    except UnicodeDecodeError:
-        raise ValueError(f"{path}: not a text file") from None
-    beside = path.with_suffix(".rtl.json")
-    if not beside.exists():
-        return Rtl(text, generate(unit, scale=scale).description)
-    description = read_description(beside)
-    if description["digest"] != unit.digest:
-        raise ValueError(f"{beside}: digest must be that of {unit.name}, {unit.digest}, not {description['digest']}")
-    if scale is not None and description["scale"] != scale:
-        raise ValueError(f"{beside}: scale must be {scale}, not {description['scale']}")
-    return Rtl(text, description)
+    if isinstance(verilog, Rtl):
+        rtl, where = verilog, "the design"
+    else:
+        path = Path(verilog)
+        try:
+            text = read_bytes(path, _VERILOG_LIMIT).decode("utf-8")
+        except UnicodeDecodeError:
+            raise ValueError(f"{path}: not a text file") from None
+        beside = path.with_suffix(".rtl.json")
+        if not beside.exists():
+            return Rtl(text, generate(unit, scale=scale).description)
+        rtl, where = Rtl(text, read_description(beside)), str(beside)
+    if rtl.description["digest"] != unit.digest:
+        raise ValueError(f"{where}: digest must be {unit.digest}, that of {unit.name}, not {rtl.description['digest']}")
+    if scale is not None and rtl.description["scale"] != scale:
+        raise ValueError(f"{where}: scale must be {scale}, not {rtl.description['scale']}")
+    return rtl
 
 
 def _simulate(found: _Findings, engine: str, rtl: "Rtl", seed: int, waves: Path | None) -> None:

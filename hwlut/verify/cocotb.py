@@ -172,6 +172,8 @@ def _outcome(folder: Path, job: Job, tool: str, failures: list[str]) -> Outcome:
         path = folder / f"output_{stream}.npy"
         outputs[stream] = np.load(path) if path.exists() else np.zeros((0, 8), np.uint8)
     written = folder / "outcome.json"
-    found = json.loads(written.read_text()) if written.exists() else {"fault": None, "cycles": 0, "latency": None}
+    found: dict[str, Any] = {"fault": None, "cycles": 0, "latency": None}
+    if written.exists():
+        found = json.loads(written.read_text())
     fault = found["fault"] or (failures[0] if failures else None)
     return Outcome(outputs=outputs, cycles=found["cycles"], latency=found["latency"], fault=fault, tool=tool)

@@ -39,8 +39,6 @@ class Job:
     expected: how many beats each output stream must deliver.
     independent: true where each output beat depends on the input beat of its place alone, so that a
         batch may be split over several instances.
-    independent: true where each output beat depends on the input beat of its place alone, so that a
-        batch may be split over several instances.
     idle, stall: chance of an input pausing, of an output refusing, in a cycle.
     seed: of the random stalls and of the registers' state before reset.
     waves: where to write a waveform, or None.
@@ -49,7 +47,6 @@ class Job:
     rtl: Rtl
     inputs: dict[str, np.ndarray]
     expected: dict[str, int]
-    independent: bool = False
     independent: bool = False
     idle: float = 0.0
     stall: float = 0.0

@@ -16,7 +16,7 @@ _PERIOD_S = 1e-8
 
 
 def run(jobs: Sequence[Job]) -> list[Outcome]:
-    """Run `jobs`, whose designs must come from `hwlut.hdl.generate`, with an active-high reset."""
+    """Run `jobs`, whose designs must come from `hwlut.hdl.generate`."""
     return [_Bench(job).run() for job in jobs]
 
 
@@ -88,7 +88,7 @@ def _integers(stream: Stream, beat: np.ndarray) -> list[int]:
 class _Bench:
     def __init__(self, job: Job):
         if job.rtl.design is None:
-            raise ValueError("engine pysim runs the Amaranth component: verilog must not be given")
+            raise ValueError("engine pysim runs the Amaranth component, not a Verilog file")
         self.job = job
         self.top = job.rtl.design()
         found = streams(job.rtl.description).values()
@@ -119,10 +119,11 @@ class _Bench:
     async def _bench(self, ctx: Any) -> None:
         job = self.job
         rng = np.random.default_rng(job.seed)
-        ctx.set(self.top.rst, 1)
+        reset, active = getattr(self.top, self.top.reset), self.top.reset == "rst"
+        ctx.set(reset, active)
         for _ in range(4):
             await ctx.tick()
-        ctx.set(self.top.rst, 0)
+        ctx.set(reset, not active)
         quiet = cycle = 0
         accepted = delivered = None
         while quiet < WATCHDOG_CYCLES + 4 * job.rtl.description["latency"]:

@@ -63,13 +63,13 @@ def _(unit: Pwl, scale: int | None, seed: int) -> Stimulus:
     rng = np.random.default_rng(seed)
     blocks = []
     exhaustive = True
-    for s in scales:
-        edges = [sign * code for code in unit.breakpoint_codes(s) for sign in (1, -1)]
+    for at in scales:
+        edges = [sign * code for code in unit.breakpoint_codes(at) for sign in (1, -1)]
         codes, every = _codes(unit.input, edges, EXHAUSTIVE_LIMIT // len(scales), rng)
         blocks.append(codes)
         exhaustive &= every
     q = np.concatenate(blocks)
-    s = np.repeat(scales, [len(block) for block in blocks]).astype(np.int64)
+    s = np.repeat(np.array(scales, dtype=np.int64), [len(block) for block in blocks])
 
     def results(engine: str) -> np.ndarray:
         import torch

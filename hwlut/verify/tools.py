@@ -41,7 +41,7 @@ class Verilator:
 def run_tool(command: list[str], **arguments: object) -> subprocess.CompletedProcess[str]:
     """Run `command`, output captured; ToolError where it cannot be started."""
     try:
-        return subprocess.run(command, capture_output=True, text=True, **arguments)  # type: ignore[call-overload, no-any-return]
+        return subprocess.run(command, capture_output=True, text=True, **arguments)  # type: ignore[call-overload]
     except OSError as error:
         raise ToolError(command[0], f"cannot be run ({error.strerror})", "check its installation") from None
 

@@ -1,0 +1,186 @@
+"""The components, through Amaranth's own simulator, and the text they become."""
+
+import json
+import re
+import subprocess
+
+import pytest
+from tables import random_pwl
+
+import hwlut
+from hwlut import Fixed, Requantize
+from hwlut.hdl import generate
+from hwlut.verify.tools import find_verilator
+
+OUTPUTS = [
+    None,
+    Fixed(6, 2),
+    Fixed(4, None),  # the input's scale
+    Fixed(8, 9, signed=False),  # finer than most accumulators: a shift to the left
+]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_pwl_component_is_the_unit(seed):
+    symmetry = ["none", "identity", "odd", "even", "complement"][seed % 5]
+    rounding = ["half_up", "half_even", "floor"][seed % 3]
+    unit = random_pwl(seed, symmetry=symmetry, output=OUTPUTS[seed % 4], rounding=rounding)
+    report = hwlut.check(unit, "pysim", scale=None if seed % 2 else 3)
+    assert report.ok and report.exhaustive, report
+    assert report.vectors == 32 * (3 if seed % 2 else 1)
+
+
+@pytest.mark.parametrize("stages", range(1, 6))
+@pytest.mark.parametrize("scale", [None, 1])
+def test_every_pipeline_depth_gives_the_same_and_has_its_latency(stages, scale):
+    unit = random_pwl(7, symmetry="identity", output=Fixed(5, 1))
+    rtl = generate(unit, scale=scale, stages=stages)
+    assert rtl.description["latency"] == stages
+    report = hwlut.check(unit, "pysim", verilog=rtl)
+    assert report.ok and report.latency == stages, report
+
+
+@pytest.mark.parametrize("rounding", ["half_up", "half_even", "floor"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_requantize_component_is_the_unit(rounding, channels):
+    unit = Requantize(
+        input=Fixed(7),
+        multipliers=(1 << 29, 3 << 27, 0)[:channels],
+        shifts=(31, 32, 5)[:channels],
+        zero_point=-2,
+        output=Fixed(4),
+        rounding=rounding,
+    )
+    report = hwlut.check(unit, "pysim")
+    assert report.ok and report.vectors == 128 * channels, report
+
+
+def test_reset_under_its_axi_name():
+    unit = random_pwl(8)
+    report = hwlut.check(unit, "pysim", verilog=generate(unit, reset="aresetn"))
+    assert report.ok, report
+
+
+def test_default_latency_is_what_cost_says():
+    for unit in (random_pwl(1), Requantize(input=Fixed(7), multipliers=(5,), shifts=(3,), output=Fixed(4))):
+        assert generate(unit).description["latency"] == unit.cost().latency
+
+
+def test_description_of_a_unit_that_takes_its_scale_with_each_beat():
+    unit = hwlut.Pwl(
+        name="line",
+        input=Fixed(10),
+        scales=(1, 2, 4),
+        breakpoint_frac=4,
+        breakpoints=(),
+        slope=Fixed(3, 1),
+        slopes=(2,),
+        intercept=Fixed(4, 3),
+        intercepts=(-1,),
+    )
+    # |acc| <= 2 * 512 * 2^1 + 2^0 at scale 1, so 13 bits; A = max(1 + s, 3).
+    assert generate(unit, reset="aresetn").description == {
+        "schema": "hwlut.rtl/1",
+        "module": "line",
+        "digest": unit.digest,
+        "scale": None,
+        "reset": "aresetn",
+        "latency": 3,
+        "cycles_per_beat": 1,
+        "ports": [
+            {"name": "clk", "dir": "input", "width": 1, "fields": []},
+            {"name": "aresetn", "dir": "input", "width": 1, "fields": []},
+            {
+                "name": "s_axis_tdata",
+                "dir": "input",
+                "width": 16,
+                "fields": [{"name": "q", "lsb": 0, "bits": 10, "signed": True, "frac": [1, 2, 4]}],
+            },
+            {
+                "name": "s_axis_tuser",
+                "dir": "input",
+                "width": 2,
+                "fields": [{"name": "scale", "lsb": 0, "bits": 2, "signed": False, "frac": 0}],
+            },
+            {"name": "s_axis_tvalid", "dir": "input", "width": 1, "fields": []},
+            {"name": "s_axis_tready", "dir": "output", "width": 1, "fields": []},
+            {
+                "name": "m_axis_tdata",
+                "dir": "output",
+                "width": 16,
+                "fields": [{"name": "y", "lsb": 0, "bits": 13, "signed": True, "frac": [3, 3, 5]}],
+            },
+            {"name": "m_axis_tvalid", "dir": "output", "width": 1, "fields": []},
+            {"name": "m_axis_tready", "dir": "input", "width": 1, "fields": []},
+        ],
+    }
+
+
+def designs():
+    """One design for each thing that changes the text's shape."""
+    yield generate(random_pwl(1))
+    yield generate(random_pwl(2, symmetry="complement", output=Fixed(6, 2), rounding="half_even"), stages=5)
+    yield generate(random_pwl(3, symmetry="odd", segments=1, output=Fixed(30, None)), scale=0, stages=1)
+    yield generate(random_pwl(4, scales=(0, 2), symmetry="identity"), reset="aresetn")
+    yield generate(Requantize(input=Fixed(20), multipliers=(3, 5, 7), shifts=(1, 2, 3), output=Fixed(8, signed=False)))
+
+
+def test_verilog_is_lint_clean(tmp_path, need):
+    need("iverilog")
+    verilator = find_verilator()
+    for rtl in designs():
+        path, _ = rtl.save(tmp_path)
+        lint = [str(verilator.command), "--lint-only", "-Wall", "-Wno-WIDTH", "-Wno-UNUSEDSIGNAL", "-Wno-DECLFILENAME"]
+        done = subprocess.run([*lint, str(path)], capture_output=True, text=True, env=verilator.environment())
+        assert (done.returncode, done.stderr) == (0, "")
+        icarus = ["iverilog", "-g2005", "-Wall", "-o", str(tmp_path / "out"), str(path)]
+        done = subprocess.run(icarus, capture_output=True, text=True)
+        assert (done.returncode, done.stdout + done.stderr) == (0, "")
+
+
+def test_verilog_carries_the_digest_and_is_the_same_each_time(tmp_path, monkeypatch):
+    unit = random_pwl(11)
+    first = hwlut.verilog(unit)
+    monkeypatch.setenv("HWLUT_CACHE", str(tmp_path))
+    assert hwlut.verilog(unit) == first
+    assert f"// digest {unit.digest}\n" in first
+    assert re.search(r"^module random_11\(", first, re.MULTILINE)
+
+
+def test_save_refuses_another_unit_or_scale(tmp_path):
+    unit = random_pwl(12)
+    generate(unit, scale=1).save(tmp_path)
+    generate(unit, scale=1).save(tmp_path)
+    before = (tmp_path / "random_12.v").read_text()
+    for other, key in (
+        (generate(unit, scale=3), "scale 1, not 3"),
+        (generate(random_pwl(13).replace(name="random_12"), scale=1), "digest"),
+    ):
+        with pytest.raises(ValueError, match=f"random_12.rtl.json has {key}"):
+            other.save(tmp_path)
+        assert (tmp_path / "random_12.v").read_text() == before
+    generate(unit, scale=3).save(tmp_path, force=True)
+    assert json.loads((tmp_path / "random_12.rtl.json").read_text())["scale"] == 3
+    (tmp_path / "random_12.rtl.json").unlink()
+    with pytest.raises(ValueError, match="stands there without its .rtl.json; --force overwrites it"):
+        generate(unit, scale=1).save(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"scale": 2}, r"Pwl scale must be one of \(0, 1, 3\), not 2"),
+        ({"stages": 0}, "Pwl stages must be from 1 to 5, not 0"),
+        ({"stages": 6}, "Pwl stages must be from 1 to 5, not 6"),
+        ({"reset": "clear"}, "reset must be one of rst, aresetn, not 'clear'"),
+    ],
+)
+def test_refusals(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        generate(random_pwl(1), **arguments)
+
+
+def test_requantize_takes_no_scale():
+    unit = Requantize(input=Fixed(7), multipliers=(5,), shifts=(3,), output=Fixed(4))
+    with pytest.raises(ValueError, match="Requantize scale must not be given, not 1"):
+        generate(unit, scale=1)
