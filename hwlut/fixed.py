@@ -52,7 +52,7 @@ class Fixed:
     """
 
     bits: int
-    frac: int | None = None
+    frac: Any = None  # int | None: no type checker knows which formats have a point
     signed: bool = True
 
     def __post_init__(self) -> None:
