@@ -12,8 +12,9 @@ import hwlut
 PACKAGE = Path(hwlut.__file__).parent
 
 LAYERS = [
-    {"errors", "names", "share", "files", "fixed"},
+    {"errors", "share", "files", "fixed"},
     {"fields"},
+    {"names"},
     {"unit"},
     {"units"},
     {"functions", "ops", "quant"},
