@@ -206,7 +206,7 @@ class Pwl(Unit, schema="hwlut.pwl/1"):
             return torch.tensor(values, dtype=torch.int64, device=q.device)
 
         magnitude = q if self.symmetry is Symmetry.NONE else q.abs()
-        segment = torch.bucketize(magnitude, constant(self.breakpoint_codes(s)), right=True)
+        segment = torch.bucketize(magnitude.contiguous(), constant(self.breakpoint_codes(s)), right=True)
         result = self._accumulate(constant(self.slopes)[segment], constant(self.intercepts)[segment], magnitude, q, s)
         format = self.output_format(s)
         if self.output is not None:
