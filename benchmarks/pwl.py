@@ -1,0 +1,198 @@
+"""Piecewise-linear units: accuracy of the tables, and the time of the fit, the commands, the check and the look-up."""
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import hwlut
+from benchmarks.report import Row, report
+from hwlut.accuracy import accuracy
+from hwlut.fixed import Fixed
+from hwlut.hdl import generate
+from hwlut.ops import implementation, lookup, table
+from hwlut.share import share
+from hwlut.units import Pwl
+from hwlut.verify.beats import streams
+from hwlut.verify.engine import Job
+from hwlut.verify.stimulus import stimulus
+from hwlut.verify.tools import compiler, find_verilator
+from hwlut.verify.verilator import run
+
+_BEATS = 1 << 22
+_PUBLISHED = "GQA-LUT's published table"
+
+
+def _seconds(repeats: int, *calls: Callable[[], object]) -> list[float]:
+    """Median wall time of each call, made in turn; a first round is not counted."""
+    rounds = []
+    for _ in range(repeats + 1):
+        times = []
+        for call in calls:
+            start = time.perf_counter()
+            call()
+            times.append(time.perf_counter() - start)
+        rounds.append(times)
+    return [statistics.median(times) for times in zip(*rounds[1:])]
+
+
+def _mse(unit: Pwl, domain: tuple[float, float] | None = None) -> float:
+    return statistics.fmean(row.mse for row in accuracy(unit, domain))
+
+
+def _shipped(name: str) -> Pwl:
+    unit = hwlut.load(share("pretrained", f"{name}.json"))
+    assert isinstance(unit, Pwl)
+    return unit
+
+
+def accuracy_rows() -> list[Row]:
+    """Mean over scales 0 to 6 of the mean squared error over int8 codes.
+
+    The baselines are the tables published with GQA-LUT (DAC 2024, arXiv 2403.19591), evaluated on the same codes.
+    """
+    rows = []
+    for function, segments, domain, target, published in (
+        ("gelu", 8, (-4.0, 4.0), 3.3e-5, 9.97e-5),
+        ("gelu", 16, (-4.0, 4.0), 5.3e-6, 9.06e-5),
+        ("hswish", 8, (-4.0, 4.0), 1.12e-4, 3.08e-4),
+        ("hswish", 16, (-4.0, 4.0), 1.23e-5, 2.00e-4),
+        ("silu", 8, (-4.0, 4.0), 3.7e-5, 3.09e-4),
+        ("exp", 8, (-8.0, 0.0), 1.7e-5, 1.22e-4),
+    ):
+        unit = hwlut.fit(function, segments, domain=domain, slope_frac=6, intercept_bits=8, intercept_frac=6)
+        name = f"{function}, {segments} segments, int8 slopes and intercepts, [{domain[0]:g}, {domain[1]:g}]"
+        row = Row(name=name, unit="MSE", ours=_mse(unit, domain), baseline=published, against=_PUBLISHED, target=target)
+        rows.append(row)
+    for name, target, full in (
+        ("gelu_8", 1.3e-5, 3.81e-5),
+        ("gelu_16", 1.4e-6, 9.87e-6),
+        ("hswish_8", 5.4e-5, 1.56e-4),
+        ("hswish_16", 3.0e-6, 1.64e-5),
+        ("silu_8", 5.3e-5, 3.96e-3),
+        ("silu_16", 4.4e-6, None),
+    ):
+        against = None if full is None else _PUBLISHED
+        ours = _mse(_shipped(name))
+        rows.append(
+            Row(
+                name=f"{name} as shipped, all codes",
+                unit="MSE",
+                ours=ours,
+                baseline=full,
+                against=against,
+                target=target,
+            )
+        )
+    return rows
+
+
+def fit_rows() -> list[Row]:
+    """The fit in a running Python, and commands from a shell."""
+    command = Path(sys.executable).with_name("hwlut")
+    with tempfile.TemporaryDirectory() as folder:
+
+        def shell(*arguments: str) -> Callable[[], object]:
+            return lambda: subprocess.run([command, *arguments], cwd=folder, check=True, capture_output=True)
+
+        (once_loaded,) = _seconds(15, lambda: hwlut.fit("gelu", 8))
+        fit, help = _seconds(5, shell("fit", "gelu"), shell("--help"))
+        return [
+            Row(
+                name="fit of gelu, 8 segments, int8 input, 7 scales, once loaded",
+                unit="s",
+                ours=once_loaded,
+                target=0.1,
+            ),
+            Row(name="hwlut fit gelu", unit="s", ours=fit, target=1.5),
+            Row(name="hwlut --help", unit="s", ours=help, target=0.5),
+        ]
+
+
+def _engine_row(unit: Pwl, scale: int | None, label: str) -> Row:
+    rtl = generate(unit, scale=scale)
+    described = streams(rtl.description).values()
+    source = next(stream for stream in described if stream.input)
+    sink = next(stream for stream in described if not stream.input)
+    once = source.pack(stimulus(unit, scale, 0).inputs)
+    beats = np.tile(once, (_BEATS // len(once), 1))
+    job = Job(rtl=rtl, inputs={source.name: beats}, expected={sink.name: len(beats)}, independent=True)
+    (seconds,) = _seconds(3, lambda: run([job]))
+    return Row(
+        name=f"batch engine, 4 M beats of gelu_8, {label}",
+        unit="vectors/s",
+        ours=len(beats) / seconds,
+        sense=">=",
+        target=5e6,
+    )
+
+
+def simulation_rows() -> list[Row]:
+    """The Verilated batch engine, on every core, and the check built on it."""
+    unit = _shipped("gelu_8")
+    (warm,) = _seconds(5, lambda: _passed(hwlut.check(unit).ok))
+    return [
+        _engine_row(unit, None, "a scale in each"),
+        _engine_row(unit, 5, "hard-wired scale"),
+        Row(name="check of gelu_8, every code and scale, warm cache", unit="s", ours=warm, target=1.0),
+        Row(name="check of gelu_8, every code and scale, cold cache", unit="s", ours=_cold_check(), target=60.0),
+    ]
+
+
+def _cold_check() -> float:
+    """Seconds of a check in a new process whose cache is empty."""
+    code = (
+        "import hwlut, torch; from hwlut.share import share;"
+        "report = hwlut.check(hwlut.load(share('pretrained', 'gelu_8.json')));"
+        "assert report.ok; print(report.seconds)"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        environment = os.environ | {"HWLUT_CACHE": folder}
+        command = [sys.executable, "-c", code]
+        return float(subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout)
+
+
+def _passed(ok: bool) -> None:
+    if not ok:
+        raise RuntimeError("the check that was to be timed found a mismatch")
+
+
+def lookup_rows() -> list[Row]:
+    """One thread, a million int8 codes against a million floats."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    rows = [_lookup_row(Fixed(8, 5), "int8 results"), _lookup_row(None, "int32 accumulators")]
+    torch.set_num_threads(threads)
+    return rows
+
+
+def _lookup_row(output: Fixed | None, label: str) -> Row:
+    generator = torch.Generator().manual_seed(0)
+    floats = torch.randn(1_000_000, generator=generator)
+    codes = torch.randint(-128, 128, (1_000_000,), generator=generator, dtype=torch.int8)
+    entries = table(_shipped("gelu_8").replace(output=output), 5)
+    ours, baseline = _seconds(50, lambda: lookup(codes, entries, -128), lambda: torch.nn.functional.gelu(floats))
+    return Row(
+        name=f"look-up op ({implementation('lookup', 'cpu')}), 1 thread, 1 M int8 codes, {label}",
+        unit="s",
+        ours=ours,
+        baseline=baseline,
+        against="torch gelu of 1 M float32",
+        target=0.5,
+        bounds="ratio",
+    )
+
+
+if __name__ == "__main__":
+    report(
+        "pwl",
+        [*accuracy_rows(), *fit_rows(), *simulation_rows(), *lookup_rows()],
+        tools={"verilator": str(find_verilator()), "c++": compiler()[1]},
+    )
