@@ -87,7 +87,8 @@ def environment(tmp_path):
     commands = tmp_path / "bin"
     commands.mkdir()
     hwlut = commands / "hwlut"
-    hwlut.write_text(f"#!{sys.executable}\nimport sys\nfrom hwlut.cli import main\nsys.exit(main())\n")
+    program = 'import sys\nfrom hwlut.cli import main\nif __name__ == "__main__":\n    sys.exit(main())\n'
+    hwlut.write_text(f"#!{sys.executable}\n{program}")
     hwlut.chmod(0o755)
     path = os.pathsep.join([str(commands), str(Path(sys.executable).parent), os.environ["PATH"]])
     return os.environ | {"PATH": path, "PYTHONPATH": str(ROOT), "COLUMNS": "100"}
