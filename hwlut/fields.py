@@ -129,14 +129,14 @@ class Array(Field):
         try:
             given = np.asarray(value)
             if not isinstance(value, np.ndarray) and any(isinstance(n, bool) for n in np.asarray(value, object).flat):
-                raise TypeError(f"{label} must be an array of integers, not of true and false")
+                raise TypeError(f"{label} must be an array of integers, not of bool")
         except ValueError:
             raise ValueError(f"{label} must be a regular array of integers, not {shorten(value)}") from None
         if given.dtype.kind not in "iu":
             raise TypeError(f"{label} must be an array of integers, not of {given.dtype}")
         if given.ndim != self.dimensions or given.size == 0:
             raise ValueError(
-                f"{label} must have {self.dimensions} dimensions and no empty one, not shape {given.shape}"
+                f"{label} must be a non-empty {self.dimensions}-dimensional array, not of shape {given.shape}"
             )
         low, high = int(given.min()), int(given.max())
         for dtype in (np.int8, np.int16, np.int32, np.int64):
@@ -144,7 +144,7 @@ class Array(Field):
                 held = given.astype(dtype, order="C", copy=True)
                 held.flags.writeable = False
                 return held
-        raise ValueError(f"{label} must fit in 64 bits, not {high}")
+        raise ValueError(f"{label} must be below 2^63, not {high}")
 
     def write(self, value: np.ndarray) -> Any:
         return value.tolist() if value.size <= INLINE_LIMIT else None
