@@ -8,7 +8,8 @@
 // when tvalid falls or its payload changes before tready. Any number of calls may run at once:
 // each has a model and a context of its own.
 //
-// Compile: g++ -std=c++17 -O3 -fPIC -shared -I. -I$VERILATOR_ROOT/include batch.cpp m/*.cpp verilated*.o -lpthread
+// Compile, with all.cpp including model/*.cpp and this file:
+// g++ -std=c++17 -O3 -fPIC -shared -I. -Imodel -I$VERILATOR_ROOT/include all.cpp verilated*.o -lpthread
 
 #include <array>
 #include <cstdint>

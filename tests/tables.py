@@ -9,11 +9,11 @@ __all__ = ["random_pwl"]
 
 
 def random_pwl(seed, *, input_bits=5, segments=5, scales=(0, 1, 3), symmetry="none", output=None, rounding="half_up"):
-    """A table whose breakpoints lie in and around the code range, and whose lines all differ."""
+    """A table whose breakpoints lie in and around the code range of every scale, and whose slopes all differ."""
     rng = np.random.default_rng(seed)
     signed = symmetry != Symmetry.NONE or bool(rng.integers(2))
     frac = scales[-1] + int(rng.integers(2))
-    reach = 1 << (input_bits + frac - scales[0])
+    reach = 1 << (input_bits + frac - scales[-1])
     return Pwl(
         name=f"random_{seed}",
         input=Fixed(input_bits, signed=signed),

@@ -110,22 +110,19 @@ class PwlComponent(UnitComponent):
 
     def _select(self, m: Module, above: Value | None) -> tuple[Signal, Signal]:
         unit = self.unit
-        # One-hot from the thermometer code that ascending breakpoints give.
-        above = Const(0, 0) if above is None else above
-        hot = named(m, "segment", Cat(Const(1, 1), above) & ~Cat(above, Const(0, 1)))
-        chosen = []
-        for name, format, values in (
-            ("slope", unit.slope, unit.slopes),
-            ("intercept", unit.intercept, unit.intercepts),
-        ):
-            terms = (
-                hot[i].replicate(format.bits) & Const(value, format.bits) for i, value in enumerate(values) if value
-            )
-            total: Value = Const(0, format.bits)
-            for term in terms:
-                total = total | term
-            chosen.append(named(m, name, total, shape_of(format)))
-        return chosen[0], chosen[1]
+        slope = Signal(shape_of(unit.slope), name="slope")
+        intercept = Signal(shape_of(unit.intercept), name="intercept")
+        lines = list(zip(unit.slopes, unit.intercepts))
+        if above is None:
+            m.d.comb += [slope.eq(lines[0][0]), intercept.eq(lines[0][1])]
+            return slope, intercept
+        # Ascending breakpoints make `above` a thermometer code: its highest one names the segment.
+        last = len(above)
+        with m.Switch(above):
+            for segment in range(last, -1, -1):
+                with m.Case("-" * (last - segment) + "1" + "-" * (segment - 1)) if segment else m.Default():
+                    m.d.comb += [slope.eq(lines[segment][0]), intercept.eq(lines[segment][1])]
+        return slope, intercept
 
     def _accumulate(
         self, m: Module, product: Value, intercept: Value, q: Value, index: Value | None, scales: list[int]

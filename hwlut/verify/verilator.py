@@ -139,24 +139,14 @@ def build(rtl: Rtl, waves: bool = False) -> Path:
         if done.returncode:
             errors = [line for line in done.stderr.splitlines() if line.startswith("%Error")] or ["no message"]
             raise ValueError(f"Verilog of {rtl.description['module']}: {errors[0].replace(str(folder) + '/', '')}")
+        # One translation unit: the headers, most of the work, are read once.
+        parts = [*sorted((folder / "model").glob("*.cpp")), harness]
+        (folder / "all.cpp").write_text("".join(f'#include "{part}"\n' for part in parts))
         includes = [f"-I{folder}", f"-I{folder}/model", f"-I{tool.root}/include", f"-I{tool.root}/include/vltstd"]
-        sources = [str(harness), *sorted(map(str, (folder / "model").glob("*.cpp")))]
         objects = [str(path) for path in _runtime(tool, waves)]
         define = ["-DHWLUT_WAVES", "-DVM_TRACE=1"] if waves else []
-        _compile(
-            [
-                command,
-                *_FLAGS,
-                "-shared",
-                *define,
-                *includes,
-                *sources,
-                *objects,
-                "-lpthread",
-                "-o",
-                str(folder / "top.so"),
-            ]
-        )
+        sources = [str(folder / "all.cpp"), *objects, "-lpthread"]
+        _compile([command, *_FLAGS, "-shared", *define, *includes, *sources, "-o", str(folder / "top.so")])
 
     return build_once("verilated", key, verilate) / "top.so"
 
