@@ -194,5 +194,5 @@ if __name__ == "__main__":
     report(
         "pwl",
         [*accuracy_rows(), *fit_rows(), *simulation_rows(), *lookup_rows()],
-        tools={"verilator": str(find_verilator()), "c++": compiler()[1]},
+        tools={"verilator": str(find_verilator()).removeprefix("Verilator "), "c++": compiler()[1]},
     )

@@ -193,7 +193,7 @@ def test_optima_as_published(name, segments, domain, options, published):
     assert unit.meta["certified"]
 
 
-@pytest.mark.parametrize("name", ["gelu", "hswish", "sigmoid", "exp"])
+@pytest.mark.parametrize("name", ["hswish", "exp"])
 def test_auto_is_as_good_as_every_explicit_choice(name):
     options = {"input": Fixed(6), "scales": (0, 3), "slope_bits": 5, "intercept_bits": 7}
     auto = hwlut.fit(name, 4, **options)
