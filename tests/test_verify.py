@@ -226,6 +226,15 @@ def test_hardware_is_checked_against_the_kernels_too(monkeypatch):
     assert report.mismatches == 1 and report.first["q"] == 3
 
 
+def test_registers_start_unknown(tmp_path):
+    """What counts is reset, not an initial value: the same design without its reset must fail."""
+    rtl = generate(STEPS)
+    assert not re.search(r"^  reg (\[\d+:0\] )?\w+ = ", rtl.verilog, re.MULTILINE)
+    deaf = rtl.verilog.replace("if (rst) begin", "if (1'b0) begin")
+    faults = {hwlut.check(STEPS, verilog=Rtl(deaf, rtl.description), seed=seed).ok for seed in range(4)}
+    assert False in faults
+
+
 def test_a_wrong_latency_is_a_fault():
     rtl = generate(random_pwl(1), stages=2)
     report = hwlut.check(
@@ -257,6 +266,13 @@ def test_cocotb_on_verilator_with_a_waveform(tmp_path, need):
     report = hwlut.check(STEPS, "cocotb", waves=path)
     assert report.ok and report.latency == 3 and "Verilator" in report.tool, report
     assert "m_axis_tvalid" in path.read_text()
+
+
+@pytest.mark.parametrize("engine", ["verilator", "pysim"])
+def test_a_waveform_that_cannot_be_written(tmp_path, engine):
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError):
+        hwlut.check(STEPS, engine, waves=tmp_path / "file" / "waves.vcd")
 
 
 @pytest.mark.parametrize("engine", ["verilator", "pysim"])
@@ -321,6 +337,17 @@ def no_tools(monkeypatch):
     yield
     for find in (tools.find_verilator, tools.compiler):
         find.cache_clear()
+
+
+def test_a_missing_gpu_is_named():
+    import torch
+
+    if torch.cuda.is_available():
+        assert hwlut.check(STEPS, "cuda").ok
+        return
+    for arguments in (("cuda", "reference"), ("pysim", "cuda")):
+        with pytest.raises(ToolError, match="cuda: no GPU that torch can use; run on a machine with one"):
+            hwlut.check(STEPS, *arguments)
 
 
 def test_missing_tools_are_named(no_tools):

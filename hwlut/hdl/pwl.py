@@ -117,11 +117,11 @@ class PwlComponent(UnitComponent):
             m.d.comb += [slope.eq(lines[0][0]), intercept.eq(lines[0][1])]
             return slope, intercept
         # Ascending breakpoints make `above` a thermometer code: its highest one names the segment.
-        last = len(above)
         with m.Switch(above):
-            for segment in range(last, -1, -1):
-                with m.Case("-" * (last - segment) + "1" + "-" * (segment - 1)) if segment else m.Default():
-                    m.d.comb += [slope.eq(lines[segment][0]), intercept.eq(lines[segment][1])]
+            for segment, (k, b) in enumerate(lines):
+                zeros = "0" * (len(above) - segment)
+                with m.Case(zeros + ("1" + "-" * (segment - 1) if segment else "")):
+                    m.d.comb += [slope.eq(k), intercept.eq(b)]
         return slope, intercept
 
     def _accumulate(

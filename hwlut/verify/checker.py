@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hwlut.files import read_bytes
+from hwlut.files import read_bytes, write_atomic
 from hwlut.unit import Unit
 from hwlut.verify.report import Pass, Report
 from hwlut.verify.stimulus import Stimulus, stimulus
@@ -89,8 +90,8 @@ def check(
     scale: check the hardware hard-wired for one scale; None checks every scale.
     verilog: what to run instead of the default design: an `Rtl` from `hwlut.hdl.generate`, or a
         Verilog file, which the ``.rtl.json`` beside it describes where there is one.
-    waves: file for a waveform (VCD) of the last pass.
-    seed: of stalls, of samples and of the state before reset.
+    waves: file for a waveform of the last pass: VCD, or FST from cocotb on Icarus.
+    seed: of stalls, of samples and of the registers before reset.
 
     Raises ValueError for bad arguments and bad Verilog, ToolError for missing tools.
     """
@@ -109,7 +110,11 @@ def check(
         scale = rtl.description["scale"]
         vectors = stimulus(unit, scale, seed)
         found = _Findings(vectors=vectors, expected=vectors.results(against))
-        _simulate(found, engine, rtl, seed, None if waves is None else Path(waves))
+        with tempfile.TemporaryDirectory(prefix="hwlut-waves-") as folder:
+            trace = None if waves is None else Path(folder) / "waves"
+            _simulate(found, engine, rtl, seed, trace)
+            if trace is not None:
+                write_atomic(Path(str(waves)), trace.read_bytes())
     return Report(
         unit=unit.name,
         schema=unit.schema,

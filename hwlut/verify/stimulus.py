@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hwlut.errors import ToolError
 from hwlut.fixed import Fixed
 from hwlut.units import Pwl, Requantize, Unit
 
@@ -117,6 +118,10 @@ def _evaluator(unit: Unit, engine: str) -> Callable[["torch.Tensor", dict[str, i
     """What computes `unit` in software: its definition, or its kernel on a device."""
     if engine == "reference":
         return lambda codes, arguments: unit(codes, **arguments)
+    import torch
+
     from hwlut import ops
 
+    if engine == "cuda" and not torch.cuda.is_available():
+        raise ToolError("cuda", "no GPU that torch can use", "run on a machine with one, with a CUDA build of torch")
     return lambda codes, arguments: ops.evaluate(unit, codes.to(engine), **arguments)

@@ -90,29 +90,29 @@ module \gelu_8.datapath (rst, i__payload, i__valid, o__ready, i__ready, o__valid
   input i__valid;
   wire i__valid;
   reg [15:0] intercept;
-  reg [15:0] intercept_0 = 16'h0000;
-  reg [15:0] intercept_1 = 16'h0000;
+  reg [15:0] intercept_0;
+  reg [15:0] intercept_1;
   wire move;
   output [18:0] o__payload;
-  reg [18:0] o__payload = 19'h00000;
+  reg [18:0] o__payload;
   wire [18:0] \o__payload.y ;
   input o__ready;
   wire o__ready;
   output o__valid;
-  reg o__valid = 1'h0;
+  reg o__valid;
   wire [15:0] product;
-  reg [15:0] product_1 = 16'h0000;
-  reg [7:0] q_0 = 8'h00;
-  reg [7:0] q_1 = 8'h00;
+  reg [15:0] product_1;
+  reg [7:0] q_0;
+  reg [7:0] q_1;
   input rst;
   wire rst;
-  reg skid_full = 1'h0;
-  reg [7:0] skid_payload = 8'h00;
+  reg skid_full;
+  reg [7:0] skid_payload;
   wire [7:0] \skid_payload.q ;
   reg [7:0] slope;
-  reg [7:0] slope_0 = 8'h00;
-  reg valid_0 = 1'h0;
-  reg valid_1 = 1'h0;
+  reg [7:0] slope_0;
+  reg valid_0;
+  reg valid_1;
   (* init = 1'h0 *)
   wire valid_2;
   (* init = 19'h00000 *)
@@ -160,44 +160,44 @@ module \gelu_8.datapath (rst, i__payload, i__valid, o__ready, i__ready, o__valid
     if (\$auto$verilog_backend.cc:2355:dump_module$1 ) begin end
     (* full_case = 32'd1 *)
     casez ({ \$7 , \$6 , \$5 , \$4 , \$3 , \$2 , \$1  })
+      7'h00:
+          slope = 8'h00;
+      7'h01:
+          slope = 8'hf9;
+      7'b000001?:
+          slope = 8'h02;
+      7'b00001??:
+          slope = 8'h14;
+      7'b0001???:
+          slope = 8'h2b;
+      7'h1?:
+          slope = 8'h3d;
+      7'b01?????:
+          slope = 8'h47;
       7'b1??????:
           slope = 8'h40;
-      7'b?1?????:
-          slope = 8'h47;
-      7'b??1????:
-          slope = 8'h3d;
-      7'b???1???:
-          slope = 8'h2b;
-      7'b????1??:
-          slope = 8'h14;
-      7'b?????1?:
-          slope = 8'h02;
-      7'b??????1:
-          slope = 8'hf9;
-      default:
-          slope = 8'h00;
     endcase
   end
   always @* begin
     if (\$auto$verilog_backend.cc:2355:dump_module$1 ) begin end
     (* full_case = 32'd1 *)
     casez ({ \$7 , \$6 , \$5 , \$4 , \$3 , \$2 , \$1  })
+      7'h00:
+          intercept = 16'hffd0;
+      7'h01:
+          intercept = 16'hbbd2;
+      7'b000001?:
+          intercept = 16'hdb6e;
+      7'b00001??:
+          intercept = 16'hfbdc;
+      7'b0001???:
+          intercept = 16'hfd7a;
+      7'h1?:
+          intercept = 16'hddac;
+      7'b01?????:
+          intercept = 16'hbbc1;
       7'b1??????:
           intercept = 16'hffd6;
-      7'b?1?????:
-          intercept = 16'hbbc1;
-      7'b??1????:
-          intercept = 16'hddac;
-      7'b???1???:
-          intercept = 16'hfd7a;
-      7'b????1??:
-          intercept = 16'hfbdc;
-      7'b?????1?:
-          intercept = 16'hdb6e;
-      7'b??????1:
-          intercept = 16'hbbd2;
-      default:
-          intercept = 16'hffd0;
     endcase
   end
   always @* begin
