@@ -104,7 +104,10 @@ class _Fixed(Field):
         bits = _Integer(1, 64).coerce(f"{label} bits", value["bits"])
         frac = None
         if "frac" in self.keys and (self.free is None or value["frac"] != self.free):
-            frac = _Integer(0, 62).coerce(f"{label} frac", value["frac"])
+            frac = value["frac"]
+            if self.free is not None and not isinstance(frac, Integral):
+                raise TypeError(f"{label} frac must be an integer or {self.free!r}, not {shorten(frac)}")
+            frac = _Integer(0, 62).coerce(f"{label} frac", frac)
         signed = value.get("signed", True)
         if not isinstance(signed, bool):
             raise TypeError(f"{label} signed must be true or false, not {shorten(signed)}")

@@ -548,12 +548,12 @@ def test_scales():
         (
             {"output": {"bits": 8, "signed": True, "frac": None}},
             TypeError,
-            "Pwl output frac must be an integer, not None",
+            "Pwl output frac must be an integer or 'input', not None",
         ),
         (
             {"output": {"bits": 8, "signed": True, "frac": "auto"}},
             TypeError,
-            "Pwl output frac must be an integer, not 'auto'",
+            "Pwl output frac must be an integer or 'input', not 'auto'",
         ),
     ],
 )

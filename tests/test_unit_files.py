@@ -348,7 +348,10 @@ def test_truncated_files(tmp_path):
         ({"input": {"bits": 8, "a\nb": 1}}, r"Pwl input must be an object of bits, signed, not {'bits': 8, 'a\nb': 1}"),
         ({"input": None}, "Pwl input must be an object of bits, signed, not None"),
         ({"output": 8}, "Pwl output must be an object of bits, signed, frac or null, not 8"),
-        ({"output": {"bits": 8, "signed": True, "frac": None}}, "Pwl output frac must be an integer, not None"),
+        (
+            {"output": {"bits": 8, "signed": True, "frac": None}},
+            "Pwl output frac must be an integer or 'input', not None",
+        ),
         ({"intercepts": [0] * 100_000}, "Pwl intercepts must be at most 4096 integers, not 100000"),
         ({"rounding": "none"}, "Pwl rounding must be one of half_up, half_even, floor, not 'none'"),
     ],
