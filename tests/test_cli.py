@@ -202,7 +202,7 @@ def test_gen_rtl(run, table, tmp_path):
 def test_gen_rtl_overwrites_another_scale_only_by_force(run, refused, table):
     path = table()
     run("gen-rtl", path, "-o", "out")
-    message = "out/ramp.rtl.json has scale None, not 5; --force overwrites it"
+    message = "out/ramp.rtl.json has scale none, not 5; --force overwrites it"
     assert refused("gen-rtl", path, "-o", "out", "--scale", 5) == message
     status, out, _ = run("gen-rtl", path, "-o", "out", "--scale", 5, "--reset", "aresetn", "--force", "--json")
     content = object_of(out)["rtl"]
@@ -354,7 +354,7 @@ FIT = {
     "--name ../x": "Pwl name must match [A-Za-z_][A-Za-z0-9_]{0,63}, not '../x'",
     "--name wire": "Pwl name must not be a Verilog keyword, not 'wire'",
     "--dask here": "--dask must be given with --all",
-    "--all tables": "--all must be given without FUNCTION and -o",
+    "--all tables": "--all must be given without FUNCTION",
     "--segments many": "Invalid value for '--segments': ",
     "--domain 1": "Option '--domain' requires 2 arguments.",
     "--colour": "No such option: --colour",
@@ -370,6 +370,7 @@ def test_fit_refuses_unknown_functions(refused):
     names = "exp, gelu, hswish, sigmoid, silu, softplus, swish, tanh"
     assert refused("fit", "cosh") == f"function must be one of {names}, not 'cosh'"
     assert refused("fit") == "FUNCTION or --all must be given"
+    assert refused("fit", "--all", "tables", "--segments", 8) == "--all must be given without --segments"
 
 
 def test_dask_must_be_installed(refused, monkeypatch):

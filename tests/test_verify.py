@@ -215,10 +215,13 @@ def test_a_wrong_table_fails_in_every_engine(icarus):
         assert report.first == {"q": 17, "scale": 1, "expected": 2 * 17 + 77, "got": 2 * 17 + 76}
 
 
-def test_hardware_is_checked_against_the_kernels_too(monkeypatch):
+def test_hardware_is_checked_against_the_kernels_too(monkeypatch, need):
+    need("g++")
     unit = random_pwl(22)
-    assert hwlut.check(unit, "pysim", "cpu").ok
-    assert hwlut.check(unit, "cpu").ok
+    report = hwlut.check(unit, "pysim", "cpu")
+    assert report.ok and report.against == "cpu (kernel)"
+    report = hwlut.check(unit, "cpu")
+    assert report.ok and report.tool == "kernel" and report.against == "reference"
     from hwlut import ops
 
     monkeypatch.setattr(ops, "evaluate", lambda unit, codes, scale: unit(codes, scale) ^ (codes == 3))

@@ -22,7 +22,8 @@ def evaluate(table: TablePath, domain: Domain = None, as_json: Json = False) -> 
         scales = [dataclasses.asdict(row) for row in rows]
         emit(opened.source | {"domain": ends, "scales": scales, "mse": mean})
         return
-    print(f"{opened.unit.name} against {opened.unit.function} on [{low:g}, {high:g}]")
+    where = "all codes" if math.isinf(low) and math.isinf(high) else f"[{low:g}, {high:g}]"
+    print(f"{opened.unit.name} against {opened.unit.function} on {where}")
     cells = [[row.scale, row.codes, row.mse, row.max_error, row.code, row.x] for row in rows]
     columns(cells, ["scale", "codes", "mse", "max |error|", "at code", "at x"])
     print(f"mean mse over scales: {mean:.4g}")

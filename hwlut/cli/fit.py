@@ -18,6 +18,7 @@ __all__ = ["fit"]
 
 
 def fit(
+    context: typer.Context,
     function: Annotated[
         str | None,
         typer.Argument(metavar="FUNCTION", help="gelu, silu (swish), hswish, sigmoid, tanh, softplus or exp."),
@@ -51,8 +52,7 @@ def fit(
 ) -> None:
     """Fit a table to a function with the least mean squared error over its input codes."""
     if all_into is not None:
-        if function is not None or file is not None:
-            raise ValueError("--all must be given without FUNCTION and -o")
+        _refuse_others(context)
         _fit_all(all_into, dask, as_json)
         return
     if function is None:
@@ -95,6 +95,15 @@ def fit(
         )
         return
     columns([["table", str(path)], ["digest", unit.digest], *([key, str(value)] for key, value in unit.meta.items())])
+
+
+def _refuse_others(context: typer.Context) -> None:
+    """Refuse what has no meaning beside --all, which fits fixed tables."""
+    for parameter in context.command.params:
+        source = context.get_parameter_source(parameter.name or "")
+        if parameter.name not in ("all_into", "dask", "as_json") and source is not None and source.name != "DEFAULT":
+            word = parameter.opts[0]
+            raise ValueError(f"--all must be given without {word if word.startswith('-') else word.upper()}")
 
 
 def _fit_all(folder: Path, dask: str | None, as_json: bool) -> None:

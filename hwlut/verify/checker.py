@@ -105,6 +105,7 @@ def check(
         vectors = stimulus(unit, scale, seed)
         found = _Findings(vectors=vectors, expected=vectors.results(against))
         found.compare(vectors.results(engine))
+        found.tool = _implementation(engine)
     else:
         rtl = _rtl(unit, scale, verilog)
         scale = rtl.description["scale"]
@@ -121,7 +122,7 @@ def check(
         digest=unit.digest,
         engine=engine,
         tool=found.tool,
-        against=against,
+        against=f"{against} ({kernel})" if (kernel := _implementation(against)) else against,
         scale=scale,
         seed=seed,
         vectors=len(found.expected),
@@ -134,6 +135,15 @@ def check(
         fault=found.fault,
         seconds=time.perf_counter() - start,
     )
+
+
+def _implementation(engine: str) -> str:
+    """What a kernel engine really ran: "kernel", or "torch" where there is no kernel; empty for others."""
+    if engine == "reference":
+        return ""
+    from hwlut import ops
+
+    return ops.implementation("lookup", engine)
 
 
 def _rtl(unit: Unit, scale: int | None, verilog: "str | Path | Rtl | None") -> "Rtl":

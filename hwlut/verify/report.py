@@ -28,7 +28,8 @@ class Report:
     Parameters
     ----------
     unit, schema, digest: what was checked.
-    engine, tool: what computed it, with versions. against: what gave the expected results.
+    engine, tool: what computed it, with versions; of "cpu" and "cuda" whether a kernel or torch ran.
+    against: what gave the expected results, likewise.
     scale: the hard-wired scale, or None. seed: of stalls and samples.
     vectors: how many a pass. exhaustive: whether they are every code. scope: which they are, in words.
     passes: the runs. latency: cycles measured, None where not measured.
