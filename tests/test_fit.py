@@ -109,7 +109,7 @@ ENUMERATED = [
 ]
 
 
-@pytest.mark.parametrize("case", ENUMERATED, ids=str)
+@pytest.mark.parametrize("case", ENUMERATED, ids=map(str, range(len(ENUMERATED))))
 def test_nothing_beats_the_optimal_fit(case):
     plain, segments, input, scales, domain, slope, intercept, breakpoint_frac, symmetry = case
     unit = hwlut.fit(
