@@ -92,6 +92,8 @@ def test_threads_write_the_same_file(tmp_path):
 
 def test_what_is_not_a_file_of_bearable_size(tmp_path):
     os.mkfifo(tmp_path / "pipe")
+    pipe = os.open(tmp_path / "pipe", os.O_RDWR)
+    os.write(pipe, bytes(11))  # whoever reads it does not wait
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     (tmp_path / "large").write_bytes(bytes(11))
     long = tmp_path / ("x" * 300)
@@ -109,6 +111,7 @@ def test_what_is_not_a_file_of_bearable_size(tmp_path):
         with pytest.raises(ValueError) as caught:
             read_bytes(path, 10)
         assert str(caught.value) == f"{path}: {message}"
+    os.close(pipe)
     assert read_bytes(tmp_path / "large", 11) == bytes(11)
 
 
