@@ -4,7 +4,7 @@ import enum
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Fixed", "Rounding", "round_shift", "saturate", "signed_bits"]
+__all__ = ["Fixed", "Rounding", "power_of_two", "round_shift", "saturate", "signed_bits"]
 
 
 class Rounding(str, enum.Enum):
@@ -86,3 +86,10 @@ def saturate(value: Any, format: Fixed) -> Any:
     if isinstance(value, int):
         return min(max(value, format.min), format.max)
     return value.clip(format.min, format.max)
+
+
+def power_of_two(exponent: Any) -> Any:
+    """The float32 tensor ``2^exponent`` of an int32 tensor from -126 to 127: exact everywhere, made of its bits."""
+    import torch
+
+    return ((exponent + 127) << 23).view(torch.float32)

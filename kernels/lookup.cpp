@@ -15,6 +15,7 @@
 #include <cstdint>
 #include <cstring>
 
+#include "blocks.h"
 #include "integers.h"
 
 #if defined(__x86_64__)
@@ -22,8 +23,6 @@
 #endif
 
 namespace {
-
-constexpr std::int64_t BLOCK = 32768;  // codes a thread takes at once; fewer stay on one thread
 
 template <class Code, class Word>
 struct Table {
@@ -107,12 +106,6 @@ auto fastest_for_bytes() {
     }
 #endif
     return look_up_bytes<Word>;
-}
-
-template <class Run>
-void in_blocks(std::int64_t count, int threads, Run run) {
-#pragma omp parallel for num_threads(threads) if (count > BLOCK)
-    for (std::int64_t start = 0; start < count; start += BLOCK) run(start, std::min(BLOCK, count - start));
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 
 from hwlut.ops.evaluate import evaluate, table
 from hwlut.ops.lookup import lookup
+from hwlut.ops.quantized_lookup import quantized_lookup
 from hwlut.ops.registry import implementation
 
-__all__ = ["evaluate", "implementation", "lookup", "table"]
+__all__ = ["evaluate", "implementation", "lookup", "quantized_lookup", "table"]

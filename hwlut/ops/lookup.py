@@ -6,14 +6,11 @@ from typing import Any
 
 import torch
 
-from hwlut.errors import ToolError
-from hwlut.ops.build import library
+from hwlut.ops.launch import INTEGERS, kernels
 from hwlut.ops.registry import register
 
 __all__ = ["lookup"]
 
-# As kernels/integers.h names them.
-_TYPES = {torch.uint8: -1, torch.int8: 1, torch.int16: 2, torch.int32: 4, torch.int64: 8}
 _ARGUMENTS: list[Any] = [
     *(ctypes.c_void_p, ctypes.c_int),  # codes, code_type
     *(ctypes.c_void_p, ctypes.c_int, ctypes.c_int64, ctypes.c_int64),  # table, entry_bytes, entries, low
@@ -24,7 +21,7 @@ _ARGUMENTS: list[Any] = [
 def _empty(codes: torch.Tensor, table: torch.Tensor, low: int) -> torch.Tensor:
     """The output before it is filled, once the arguments are found fit."""
     for label, tensor in (("codes", codes), ("table", table)):
-        if tensor.dtype not in _TYPES:
+        if tensor.dtype not in INTEGERS:
             raise TypeError(f"lookup {label} must be uint8, int8, int16, int32 or int64, not {tensor.dtype}")
     if table.dim() != 1 or table.shape[0] == 0:
         raise ValueError(f"lookup table must have one dimension and at least one entry, not shape {tuple(table.shape)}")
@@ -50,7 +47,7 @@ def _on(launch: Callable[..., None]) -> Callable[[torch.Tensor, torch.Tensor, in
         table = table.contiguous()
         launch(
             codes.device,
-            *(codes.data_ptr(), _TYPES[codes.dtype]),
+            *(codes.data_ptr(), INTEGERS[codes.dtype]),
             *(table.data_ptr(), table.itemsize, table.shape[0], low),
             *(out.data_ptr(), out.numel()),
         )
@@ -59,36 +56,8 @@ def _on(launch: Callable[..., None]) -> Callable[[torch.Tensor, torch.Tensor, in
     return run
 
 
-def _cpu() -> Callable[..., torch.Tensor]:
-    function = library("lookup.cpp").hwlut_lookup
-    function.argtypes = [*_ARGUMENTS, ctypes.c_int]
-    function.restype = None
-
-    def launch(device: torch.device, *arguments: int) -> None:
-        function(*arguments, torch.get_num_threads())
-
-    return _on(launch)
-
-
-def _cuda() -> Callable[..., torch.Tensor]:
-    if not torch.cuda.is_available():
-        raise ToolError("CUDA device", "not found", "install a GPU, its driver and a torch built for CUDA")
-    devices = range(torch.cuda.device_count())
-    function = library("lookup.cu", tuple(sorted({torch.cuda.get_device_capability(d) for d in devices}))).hwlut_lookup
-    function.argtypes = [*_ARGUMENTS, ctypes.c_int, ctypes.c_void_p]
-    function.restype = ctypes.c_char_p
-
-    def launch(device: torch.device, *arguments: int) -> None:
-        with torch.cuda.device(device):
-            error = function(*arguments, device.index, torch.cuda.current_stream().cuda_stream)
-        if error is not None:
-            raise RuntimeError(f"hwlut lookup on {device}: {error.decode()}")
-
-    return _on(launch)
-
-
 _lookup = register(
-    "lookup(Tensor codes, Tensor table, int low) -> Tensor", _definition, _empty, {"cpu": _cpu, "cuda": _cuda}
+    "lookup(Tensor codes, Tensor table, int low) -> Tensor", _definition, _empty, kernels("lookup", _ARGUMENTS, _on)
 )
 
 

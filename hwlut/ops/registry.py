@@ -29,12 +29,15 @@ def register(
     definition: Callable[..., Any],
     fake: Callable[..., Any],
     kernels: Mapping[str, Callable[[], Callable[..., Any]]],
+    autograd: tuple[Callable[..., None], Callable[..., Any]] | None = None,
 ) -> torch._ops.OpOverload:
     """The operator ``torch.ops.hwlut.<name>``, newly made from its torch `schema` ``name(...) -> ...``.
 
     `definition` is its meaning, in plain torch, and runs where no kernel does. `fake` returns outputs of the right
     shape, strides, dtype and device for tracing. `kernels` gives, for "cpu" and "cuda", a function that builds the
     kernel when it is first needed and returns the function to call; it raises ToolError where that is impossible.
+    `autograd` is what `torch.library.register_autograd` takes, of an operator with a gradient: the function that
+    saves what the backward needs, and the backward. Autocast lets such an operator run in float32.
     """
     name = schema.partition("(")[0]
     _OPERATORS[name] = _Operator(definition, kernels)
@@ -42,6 +45,11 @@ def register(
     for device in _DEVICES:
         _LIBRARY.impl(name, _dispatcher(name, device), device.upper())
     torch.library.register_fake(f"hwlut::{name}", fake, lib=_LIBRARY)
+    if autograd is not None:
+        save, backward = autograd
+        torch.library.register_autograd(f"hwlut::{name}", backward, setup_context=save, lib=_LIBRARY)
+        for device in _DEVICES:
+            torch.library.register_autocast(f"hwlut::{name}", device, torch.float32, lib=_LIBRARY)
     return getattr(torch.ops.hwlut, name).default
 
 
