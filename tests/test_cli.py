@@ -367,8 +367,8 @@ def test_fit_refuses(refused, options):
 
 
 def test_fit_refuses_unknown_functions(refused):
-    names = "exp, gelu, hswish, sigmoid, silu, softplus, swish, tanh"
-    assert refused("fit", "cosh") == f"function must be one of {names}, not 'cosh'"
+    message = refused("fit", "cosh")
+    assert message.startswith("function must be one of cos, elu, erf, ") and message.endswith(", tanh, not 'cosh'")
     assert refused("fit") == "FUNCTION or --all must be given"
     assert refused("fit", "--all", "tables", "--segments", 8) == "--all must be given without --segments"
 
@@ -402,7 +402,7 @@ def test_accuracy_needs_a_function(refused, table, tmp_path):
     for command in ("eval", "plot"):
         message = "accuracy needs a table that names its function; 'ramp' has none"
         assert refused(command, table(function=None)) == message
-        assert refused(command, table(function="cosh")).startswith("function must be one of exp, ")
+        assert refused(command, table(function="cosh")).startswith("function must be one of cos, elu, ")
     unit = Requantize.from_ratios(0.5, input={"bits": 20, "signed": True}, output={"bits": 8, "signed": True})
     path = unit.save(tmp_path / "r.json")
     assert refused("eval", path) == "accuracy needs a Pwl table, not Requantize 'requantize'"

@@ -21,7 +21,11 @@ def fit(
     context: typer.Context,
     function: Annotated[
         str | None,
-        typer.Argument(metavar="FUNCTION", help="gelu, silu (swish), hswish, sigmoid, tanh, softplus or exp."),
+        typer.Argument(
+            metavar="FUNCTION",
+            help="gelu, gelu_tanh, silu (swish), hswish, sigmoid, hsigmoid, tanh, softplus, mish, elu, erf, exp, exp2, "
+            "log2, sqrt, reciprocal (reci), rsqrt (sqrt_reci), sin or cos.",
+        ),
     ] = None,
     segments: Annotated[int, typer.Option(help="Number of lines.")] = 8,
     scales: Annotated[str, typer.Option(help="Input scales: 0:6 (both included), 5, or 0,2,4.")] = "0:6",
