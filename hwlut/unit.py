@@ -15,7 +15,7 @@ from hwlut.fields import Array, Field, shorten
 from hwlut.files import read_bytes, write_together
 from hwlut.names import check_name
 
-__all__ = ["Unit", "Resources", "load"]
+__all__ = ["Unit", "Resources", "from_content", "load"]
 
 _JSON_LIMIT = 16 << 20
 _ARRAYS_LIMIT = 1 << 30
@@ -105,11 +105,15 @@ class Unit:
             )
         return written
 
+    def content(self) -> dict[str, Any]:
+        """Schema and parameters in JSON form: what `digest` is of, and how a program's file holds its units."""
+        return {"schema": self.schema, **self._parameters()}
+
     @functools.cached_property
     def digest(self) -> str:
         """sha256 of the JSON without `name`, `function` and `meta`: defaults filled in, keys sorted, no spaces."""
-        content = {"schema": self.schema, **self._parameters()}
-        return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+        text = json.dumps(self.content(), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Unit):
@@ -206,6 +210,13 @@ def load(path: str | Path) -> Unit:
         raise ValueError(f"{path}: not a parameter table: nested too deeply") from None
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path}: {error}") from None
+
+
+def from_content(content: Mapping[str, Any]) -> Unit:
+    """The unit whose `Unit.content` this is, named ``unit``; large arrays have no place in it."""
+    if extra := sorted({"name", "function", "meta"} & set(content)):
+        raise ValueError(f"key {extra[0]!r} has no place in a unit within a unit")
+    return _build({"name": "unit", "function": None, **content}, Path())
 
 
 def _build(content: dict[str, Any], folder: Path) -> Unit:
