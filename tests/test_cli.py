@@ -181,6 +181,40 @@ def test_fit_unsigned_at_one_scale(run, tmp_path):
     assert (str(unit.input), unit.scales) == ("u8", (5,))
 
 
+def test_fit_published(run, tmp_path):
+    options = (
+        "--segments 16 --published --seed 3 --generations 10 --population 20 --polish --checkpoint state.json --json"
+    )
+    status, out, err = run("fit", "reci", *options.split(), "-o", "r.json")
+    unit, meta = load(tmp_path / "r.json"), object_of(out)["meta"]
+    assert status == 0 and err.splitlines()[-1].startswith("hwlut: fit 10/10: error ")
+    assert (unit.name, unit.scales, unit.meta["seed"]) == ("reciprocal_16", (5,), 3)
+    settings = {"generations": 10, "population": 20, "polish": True, "mutation_mode": "gaussian", "x_range": [0.5, 4.0]}
+    assert settings.items() <= meta["settings"].items()
+    assert json.loads((tmp_path / "state.json").read_text())["generation"] == 10
+
+
+def test_fit_genetic(run, tmp_path):
+    options = (
+        "--method genetic --generations 5 --crossover 0.5 --mutation 0.4 --mutation-mode gaussian --decimal-bits 1 3"
+    )
+    status, out, _ = run(
+        "fit", "gelu", *options.split(), "--tournament", 2, "--anchors", -5, 5, "--search", -4, 4, "--json"
+    )
+    expected = {
+        "crossover": 0.5,
+        "mutation": 0.4,
+        "mutation_mode": "gaussian",
+        "decimal_bits": [1, 3],
+        "tournament": 2,
+        "anchors": [-5.0, 5.0],
+        "search": [-4.0, 4.0],
+        "x_range": None,
+        "elite": 1,
+    }
+    assert status == 0 and expected.items() <= object_of(out)["meta"]["settings"].items()
+
+
 def test_fit_all(run, monkeypatch, tmp_path):
     monkeypatch.setattr(catalogue, "CATALOGUE", (("hswish", 8),))
     status, out, err = run("fit", "--all", "tables")
@@ -350,7 +384,13 @@ FIT = {
     "--output-format 8": "output format must be such as s8.5, u8.8 or s8, not '8'",
     "--output-format s99": "Fixed bits must be from 1 to 64, not 99",
     "--segments 0": "fit segments must be from 1 to 256, not 0",
-    "--method magic": "fit method must be one of optimal, not 'magic'",
+    "--method magic": "fit method must be one of optimal, genetic, not 'magic'",
+    "--population 9": "--population must be given with --method genetic",
+    "--polish": "--polish must be given with --method genetic",
+    "--published --scales 3": "--published must be given without --scales",
+    "--published --segments 4": "published segments must be one of 8, 16, not 4",
+    "--method genetic --elite 50": "genetic elite must be from 0 to 49, not 50",
+    "--method genetic --search 1 0": "genetic search must be from a lower to a higher number, not (1.0, 0.0)",
     "--name ../x": "Pwl name must match [A-Za-z_][A-Za-z0-9_]{0,63}, not '../x'",
     "--name wire": "Pwl name must not be a Verilog keyword, not 'wire'",
     "--dask here": "--dask must be given with --all",
@@ -405,7 +445,7 @@ def test_accuracy_needs_a_function(refused, table, tmp_path):
         assert refused(command, table(function="cosh")).startswith("function must be one of cos, elu, ")
     unit = Requantize.from_ratios(0.5, input={"bits": 20, "signed": True}, output={"bits": 8, "signed": True})
     path = unit.save(tmp_path / "r.json")
-    assert refused("eval", path) == "accuracy needs a Pwl table, not Requantize 'requantize'"
+    assert refused("eval", path) == "accuracy needs a Pwl or Direct table, not Requantize 'requantize'"
 
 
 def test_accuracy_goes_through_every_code_or_not_at_all(refused, table):

@@ -13,7 +13,6 @@ import torch
 
 import hwlut
 from hwlut import Fixed
-from hwlut.fit import optimal as optimal_module
 from hwlut.functions import Function
 from hwlut.units import Symmetry
 
@@ -279,7 +278,6 @@ def test_name_meta_and_bytes():
 
 def test_the_module_is_called():
     assert hwlut.fit("gelu", 4) == hwlut.fit.fit("gelu", 4)
-    assert optimal_module is hwlut.fit.METHODS["optimal"]
 
 
 def test_no_torch_is_loaded():
@@ -290,8 +288,8 @@ def test_no_torch_is_loaded():
 @pytest.mark.parametrize(
     "error, message, arguments",
     [
-        (ValueError, "function must be one of exp, gelu, .*, not 'cosh'", {"function": "cosh"}),
-        (ValueError, "fit method must be one of optimal, not 'magic'", {"method": "magic"}),
+        (ValueError, "function must be one of cos, elu, .*, not 'cosh'", {"function": "cosh"}),
+        (ValueError, "fit method must be one of optimal, genetic, not 'magic'", {"method": "magic"}),
         (ValueError, "fit segments must be from 1 to 256, not 0", {"segments": 0}),
         (ValueError, "fit segments must be from 1 to 256, not 257", {"segments": 257}),
         (TypeError, "fit segments must be an integer, not 8.0", {"segments": 8.0}),

@@ -1,8 +1,10 @@
 """hwlut fit: from a function to a parameter table."""
 
 import re
+from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,6 +17,26 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
 
 __all__ = ["fit"]
+
+_GENETIC = (
+    "population",
+    "generations",
+    "crossover",
+    "mutation",
+    "mutation_mode",
+    "decimal_bits",
+    "tournament",
+    "elite",
+    "search",
+    "anchors",
+    "x_range",
+    "polish",
+    "checkpoint",
+)
+"""Options that are settings of the genetic method."""
+
+_PUBLISHED = ("function", "segments", "seed", "published", "name", "file", "as_json", *_GENETIC)
+"""Options that go with --published."""
 
 
 def fit(
@@ -44,8 +66,37 @@ def fit(
         str | None, typer.Option(help="Such as s8.5, or s8 at the input's scale; the accumulator unless given.")
     ] = None,
     rounding: Annotated[str, typer.Option(help="To --output-format: half_up, half_even or floor.")] = "half_up",
-    method: Annotated[str, typer.Option(help="optimal.")] = "optimal",
-    seed: Annotated[int, typer.Option(help="Recorded in the table.")] = 0,
+    method: Annotated[str, typer.Option(help="optimal or genetic.")] = "optimal",
+    seed: Annotated[int, typer.Option(help="Of a genetic fit; recorded in the table.")] = 0,
+    published: Annotated[
+        bool, typer.Option("--published", help="GQA-LUT's settings for FUNCTION and 8 or 16 segments.")
+    ] = False,
+    population: Annotated[int | None, typer.Option(help="Genetic: individuals; 50.")] = None,
+    generations: Annotated[int | None, typer.Option(help="Genetic: generations; 500.")] = None,
+    crossover: Annotated[float | None, typer.Option(help="Genetic: chance of a pair to swap genes; 0.7.")] = None,
+    mutation: Annotated[float | None, typer.Option(help="Genetic: chance of a child to mutate; 0.2.")] = None,
+    mutation_mode: Annotated[str | None, typer.Option(help="Genetic: rounding or gaussian; rounding.")] = None,
+    decimal_bits: Annotated[
+        tuple[int, int] | None, typer.Option(metavar="LOW HIGH", help="Genetic: fraction bits rounded to; 0 6.")
+    ] = None,
+    tournament: Annotated[int | None, typer.Option(help="Genetic: individuals drawn for a parent; 3.")] = None,
+    elite: Annotated[int | None, typer.Option(help="Genetic: individuals that live on; 1.")] = None,
+    search: Annotated[
+        tuple[float, float] | None, typer.Option(metavar="LOW HIGH", help="Genetic: range of the breakpoints.")
+    ] = None,
+    anchors: Annotated[
+        tuple[float, float] | None, typer.Option(metavar="LOW HIGH", help="Genetic: outer ends of the outer chords.")
+    ] = None,
+    x_range: Annotated[
+        tuple[float, float] | None,
+        typer.Option(metavar="LOW HIGH", help="Genetic: judge on a grid of reals; on the table's codes unless given."),
+    ] = None,
+    polish: Annotated[
+        bool | None, typer.Option("--polish", help="Genetic: then the best lines and breakpoints near.")
+    ] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Genetic: keep the state, or go on from it.")
+    ] = None,
     name: Annotated[str | None, typer.Option(help="Of the unit; FUNCTION_SEGMENTS unless given.")] = None,
     file: Annotated[Path | None, typer.Option("-o", metavar="FILE", help="NAME.json unless given.")] = None,
     all_into: Annotated[
@@ -56,7 +107,7 @@ def fit(
 ) -> None:
     """Fit a table to a function with the least mean squared error over its input codes."""
     if all_into is not None:
-        _refuse_others(context)
+        _refuse_others(context, "--all", ("all_into", "dask", "as_json"))
         _fit_all(all_into, dask, as_json)
         return
     if function is None:
@@ -64,26 +115,39 @@ def fit(
     if dask is not None:
         raise ValueError("--dask must be given with --all")
 
-    from hwlut.fit import fit as fit_table
+    settings = {name: context.params[name] for name in _GENETIC if context.params[name] is not None}
+    if published:
+        _refuse_others(context, "--published", _PUBLISHED)
+    elif settings and method != "genetic":
+        raise ValueError(f"--{next(iter(settings)).replace('_', '-')} must be given with --method genetic")
 
-    unit = fit_table(
-        function,
-        segments,
-        method,
-        input=Fixed(input_bits, signed=not unsigned),
-        scales=_scales(scales),
-        domain=domain,
-        slope_bits=slope_bits,
-        slope_frac=_frac("slope", slope_frac),
-        intercept_bits=intercept_bits,
-        intercept_frac=_frac("intercept", intercept_frac),
-        breakpoint_frac=breakpoint_frac,
-        symmetry=symmetry,
-        output=None if output_format is None else _format(output_format),
-        rounding=rounding,
-        name=name,
-        seed=seed,
-    )
+    from hwlut.fit import Genetic
+    from hwlut.fit import fit as fit_table
+    from hwlut.fit import published as published_problem
+
+    with progress("fit") as step:
+        given: dict[str, Any]
+        if published:
+            given = published_problem(function, segments)
+            given["method"] = replace(given["method"], **settings, progress=step)
+        else:
+            given = {
+                "function": function,
+                "segments": segments,
+                "method": Genetic(**settings, progress=step) if method == "genetic" else method,
+                "input": Fixed(input_bits, signed=not unsigned),
+                "scales": _scales(scales),
+                "domain": domain,
+                "slope_bits": slope_bits,
+                "slope_frac": _frac("slope", slope_frac),
+                "intercept_bits": intercept_bits,
+                "intercept_frac": _frac("intercept", intercept_frac),
+                "breakpoint_frac": breakpoint_frac,
+                "symmetry": symmetry,
+                "output": None if output_format is None else _format(output_format),
+                "rounding": rounding,
+            }
+        unit = fit_table(**given, name=name, seed=seed)
     path = file or Path(f"{unit.name}.json")
     with writing(path):
         unit.save(path)
@@ -101,13 +165,13 @@ def fit(
     columns([["table", str(path)], ["digest", unit.digest], *([key, str(value)] for key, value in unit.meta.items())])
 
 
-def _refuse_others(context: typer.Context) -> None:
-    """Refuse what has no meaning beside --all, which fits fixed tables."""
+def _refuse_others(context: typer.Context, chosen: str, allowed: Collection[str]) -> None:
+    """Refuse what has no meaning beside the option `chosen`, which decides all but `allowed`."""
     for parameter in context.command.params:
         source = context.get_parameter_source(parameter.name or "")
-        if parameter.name not in ("all_into", "dask", "as_json") and source is not None and source.name != "DEFAULT":
+        if parameter.name not in allowed and source is not None and source.name != "DEFAULT":
             word = parameter.opts[0]
-            raise ValueError(f"--all must be given without {word if word.startswith('-') else word.upper()}")
+            raise ValueError(f"{chosen} must be given without {word if word.startswith('-') else word.upper()}")
 
 
 def _fit_all(folder: Path, dask: str | None, as_json: bool) -> None:

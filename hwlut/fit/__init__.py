@@ -2,29 +2,34 @@
 
 import sys
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from hwlut import __version__
-from hwlut.fit.objective import Problem, Solution
-from hwlut.fit.optimal import optimal
+from hwlut.fit.genetic import Genetic
+from hwlut.fit.objective import Method, Problem, Solution
+from hwlut.fit.optimal import Optimal
+from hwlut.fit.presets import published
 from hwlut.fixed import Fixed
 from hwlut.functions import Function
 from hwlut.functions import function as function_of
 from hwlut.units.pwl import Pwl, Symmetry
 
-__all__ = ["fit", "METHODS", "Problem", "Solution"]
+__all__ = ["fit", "published", "METHODS", "Genetic", "Method", "Optimal", "Problem", "Solution"]
 
 _INT8 = Fixed(8)
 
-METHODS: dict[str, Callable[[Problem], Solution]] = {"optimal": optimal}
-"""Every method by its name."""
+METHODS: dict[str, Method] = {method.name: method for method in (Optimal(), Genetic())}
+"""Every method, with its defaults, by its name."""
+
+_COMPARED_BITS = 10
+"""Inputs up to which the optimum is found beside another method's table, in well under a second."""
 
 
 def fit(
     function: str | Function,
     segments: int = 8,
-    method: str = "optimal",
+    method: str | Method = "optimal",
     *,
     input: Fixed = _INT8,
     scales: Sequence[int] = range(7),
@@ -48,7 +53,7 @@ def fit(
     Parameters
     ----------
     function: a name, or a Function of your own.
-    segments: number of lines. method: one of METHODS.
+    segments: number of lines. method: the name of one of METHODS, or a configured one.
     input: bits and sign of the input code. scales: input code q stands for q * 2^-s, each s of these.
     domain: real interval that counts; by default the function's own.
     slope_bits, slope_frac, intercept_bits, intercept_frac: formats; "auto" finds the fraction bits.
@@ -60,8 +65,7 @@ def fit(
     Raises TypeError or ValueError for what cannot be fitted.
     """
     target = function if isinstance(function, Function) else function_of(function)
-    if method not in METHODS:
-        raise ValueError(f"fit method must be one of {', '.join(METHODS)}, not {method!r}")
+    chosen = _method(method)
     symmetries = ["auto", *(known.value for known in Symmetry)]
     if symmetry not in symmetries:
         raise ValueError(f"fit symmetry must be one of {', '.join(symmetries)}, not {symmetry!r}")
@@ -87,12 +91,41 @@ def fit(
         symmetry=target.symmetry if symmetry == "auto" else Symmetry(symmetry),
         seed=seed,
     )
-    solution = METHODS[method](problem)
-    unit = Pwl(
-        name=f"{target.name}_{segments}" if name is None else name,
-        function=target.name,
-        input=input,
-        scales=scales,
+    solution = chosen(problem)
+    unit = _unit(problem, solution, f"{target.name}_{segments}" if name is None else name)
+    unit = unit.replace(output=output, rounding=rounding)
+    mse = problem.mse(unit)
+    meta = {
+        "method": chosen.name,
+        **({"settings": chosen.settings} if chosen.settings else {}),
+        "seed": seed,
+        "hwlut": __version__,
+        "domain": list(problem.reach),
+        "mse": float(f"{mse:.6g}"),
+        "certified": solution.certified,
+    }
+    if not isinstance(chosen, Optimal):
+        meta |= _distance(problem, mse)
+    return unit.replace(meta=meta)
+
+
+def _method(method: str | Method) -> Method:
+    if isinstance(method, str):
+        if method not in METHODS:
+            raise ValueError(f"fit method must be one of {', '.join(METHODS)}, not {method!r}")
+        return METHODS[method]
+    if not callable(method) or not hasattr(method, "settings"):
+        raise TypeError(f"fit method must be a name or a method such as Genetic(), not {method!r}")
+    return method
+
+
+def _unit(problem: Problem, solution: Solution, name: str) -> Pwl:
+    """The unit of a solution, whose result is the accumulator."""
+    return Pwl(
+        name=name,
+        function=problem.function.name,
+        input=problem.input,
+        scales=problem.scales,
         breakpoint_frac=problem.breakpoint_frac,
         breakpoints=solution.breakpoints,
         slope=solution.slope,
@@ -100,18 +133,18 @@ def fit(
         intercept=solution.intercept,
         intercepts=solution.intercepts,
         symmetry=problem.symmetry,
-        output=output,
-        rounding=rounding,  # type: ignore[arg-type]
     )
-    meta = {
-        "method": method,
-        "seed": seed,
-        "hwlut": __version__,
-        "domain": list(problem.reach),
-        "mse": float(f"{problem.mse(unit):.6g}"),
-        "certified": solution.certified,
-    }
-    return unit.replace(meta=meta)
+
+
+def _distance(problem: Problem, mse: float) -> dict[str, float]:
+    """How far an error is above that of the certified optimum, where that is found quickly."""
+    if problem.input.bits > _COMPARED_BITS:
+        return {}
+    best = Optimal()(problem)
+    least = problem.mse(_unit(problem, best, "optimum"))
+    if not best.certified or least == 0:
+        return {}
+    return {"optimum_mse": float(f"{least:.6g}"), "above_optimum": float(f"{mse / least - 1:.4g}")}
 
 
 def _interval(domain: object) -> tuple[float, float]:

@@ -43,6 +43,14 @@ class Lines:
         """Intercept of the best line."""
         return self.y - self.slope * self.x
 
+    def error(self, slope: np.ndarray, intercept: np.ndarray) -> np.ndarray:
+        """The error of one other line a span."""
+        return (
+            self.rss
+            + self.spread * (slope - self.slope) ** 2
+            + self.weight * (slope * self.x + intercept - self.y) ** 2
+        )
+
 
 class Moments:
     """Prefix sums of weighted points, cut at boundaries, from which every span's line follows.
@@ -137,11 +145,7 @@ def closest(
         for k in (first[alive] + distance, first[alive] - distance) if distance else (first[alive],):
             level = here.y - k * slope_step * here.x
             b = np.clip(np.rint(level / intercept_step), intercept.min, intercept.max)
-            cost = (
-                here.rss
-                + here.spread * (k * slope_step - here.slope) ** 2
-                + here.weight * (b * intercept_step - level) ** 2
-            )
+            cost = here.error(k * slope_step, b * intercept_step)
             better = (k >= slope.min) & (k <= slope.max) & (cost < bound[alive])
             found = alive[better]
             bound[found] = error[found] = cost[better]

@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from hwlut.fixed import Fixed
 from hwlut.functions import Function
 from hwlut.units.pwl import Pwl, Symmetry
 
-__all__ = ["Problem", "Points", "Solution"]
+__all__ = ["Method", "Points", "Problem", "Solution"]
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,20 @@ class Solution:
     intercept: Fixed
     intercepts: tuple[int, ...]
     certified: bool
+
+
+class Method(Protocol):
+    """How a table is found: an immutable configuration that is called with a problem."""
+
+    @property
+    def name(self) -> str:
+        """As `METHODS` and a table's meta have it."""
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What was configured, as plain JSON."""
+
+    def __call__(self, problem: "Problem") -> Solution: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,13 +137,14 @@ class Problem:
             parts.append((np.full(len(q), s), q, np.full(len(q), 1 / max(1, len(q)))))
         scale, q, weight = (np.concatenate(columns) for columns in zip(*parts))
         x = np.ldexp(q.astype(np.float64), -scale)
-        y = self._targets(x)
+        y = self.targets(x)
         if self.symmetry is Symmetry.NONE:
             return Points(scale, q, x, y, weight / weight.sum())
         mirrored = {Symmetry.IDENTITY: y - x, Symmetry.ODD: -y, Symmetry.EVEN: y, Symmetry.COMPLEMENT: 1 - y}
         return Points(scale, abs(q), abs(x), np.where(q < 0, mirrored[self.symmetry], y), weight / weight.sum())
 
-    def _targets(self, x: np.ndarray) -> np.ndarray:
+    def targets(self, x: np.ndarray) -> np.ndarray:
+        """The function's values at `x`; ValueError where one is not finite."""
         with np.errstate(all="ignore"):
             y = self.function(x)
         if not np.isfinite(y).all():

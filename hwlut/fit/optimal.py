@@ -10,15 +10,17 @@ get the search for quantized coefficients.
 import itertools
 import math
 from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
 import numpy as np
 
+from hwlut.fit.boundaries import Boundaries, Table
 from hwlut.fit.lines import Moments, closest, slope_gap
 from hwlut.fit.objective import Problem, Solution
 from hwlut.fit.spans import Spans
 from hwlut.fixed import Fixed
 
-__all__ = ["optimal"]
+__all__ = ["Optimal", "descend", "formats", "least_squares_path"]
 
 _TOLERANCE = 1e-10
 """Paths whose errors differ by less than this part are equal; the one of lowest breakpoints is taken."""
@@ -31,18 +33,7 @@ _MANY = 1 << 22
 
 
 @dataclass(frozen=True)
-class _Table:
-    """A table over boundaries: segment i spans those from path[i] to path[i + 1]."""
-
-    error: float
-    path: np.ndarray
-    slope: Fixed
-    slopes: np.ndarray
-    intercept: Fixed
-    intercepts: np.ndarray
-
-
-def optimal(problem: Problem) -> Solution:
+class Optimal:
     """The table of least error.
 
     First a good table, the best of all near it, whose error then drops nearly all spans from the
@@ -52,64 +43,37 @@ def optimal(problem: Problem) -> Solution:
     A fraction of "auto" is the finest that holds the coefficients of a good least-squares table,
     or one bit more or less, whichever has the lowest error; of equal ones the smaller.
     """
-    boundaries, moments = _boundaries(problem)
-    path = _least_squares_path(moments, problem.segments)
+
+    name: ClassVar[str] = "optimal"
+    settings: ClassVar[dict[str, Any]] = {}
+
+    def __call__(self, problem: Problem) -> Solution:
+        boundaries = Boundaries.of(problem)
+        moments = boundaries.moments
+        path = least_squares_path(moments, problem.segments)
+        slopes, intercepts = formats(problem, moments, path)
+        table = descend(moments, path, slopes, intercepts)
+        exact = table.error <= moments.noise
+        best = table if exact else _best_table(moments, problem.segments, slopes, intercepts, table.error)
+        return boundaries.solution(best or table, certified=best is not None)
+
+
+def formats(problem: Problem, moments: Moments, path: np.ndarray) -> tuple[list[Fixed], list[Fixed]]:
+    """The slope and intercept formats to try: those given, or such as may suit the lines along `path` best."""
     lines = moments.lines(path[:-1], path[1:])
-    slopes = _formats(problem.slope_bits, problem.slope_frac, lines.slope, problem.input.bits)
-    intercepts = _formats(problem.intercept_bits, problem.intercept_frac, lines.intercept, problem.input.bits)
-    table = _descend(moments, path, slopes, intercepts)
-    exact = table.error <= moments.noise
-    best = table if exact else _best_table(moments, problem.segments, slopes, intercepts, table.error)
-    table = best or table
-    return Solution(
-        breakpoints=tuple(int(boundaries[k]) for k in table.path[1:-1]),
-        slope=table.slope,
-        slopes=_over_empty(table.slopes, table.path),
-        intercept=table.intercept,
-        intercepts=_over_empty(table.intercepts, table.path),
-        certified=best is not None,
+    return (
+        _formats(problem.slope_bits, problem.slope_frac, lines.slope, problem.input.bits),
+        _formats(problem.intercept_bits, problem.intercept_frac, lines.intercept, problem.input.bits),
     )
 
 
-def _boundaries(problem: Problem) -> tuple[np.ndarray, Moments]:
-    """Each boundary's roundest breakpoint, ascending, and the points' moments cut there."""
-    points = problem.points
-    shift = problem.breakpoint_frac - points.scale
-    # The lowest breakpoint that rounds half to even to code + 1 at the point's scale.
-    above = points.code + 1
-    thresholds = np.where(shift > 0, (above << shift) - (1 << np.maximum(shift, 1) >> 1) + (above & 1), above)
-    order = np.lexsort((points.x, thresholds))
-    lowest, counts = np.unique(thresholds, return_counts=True)
-    first = np.concatenate([[np.min(points.code << shift)], lowest])
-    last = np.concatenate([lowest - 1, lowest[-1:]])
-    cuts = np.concatenate([[0], np.cumsum(counts)])
-    return _roundest(first, last), Moments.of(points.x[order], points.y[order], points.weight[order], cuts)
-
-
-def _roundest(first: np.ndarray, last: np.ndarray) -> np.ndarray:
-    """The integer of the most trailing zeros in each range [first, last]."""
-    result = last.copy()
-    for zeros in range(1, 63):
-        rounder = last >> zeros << zeros
-        result = np.where(rounder >= first, rounder, result)
-    return result
-
-
 def _formats(bits: int, frac: int | str, values: np.ndarray, input_bits: int) -> list[Fixed]:
-    """The formats to try: the given one, or those that may suit `values` best."""
     if isinstance(frac, int):
         return [Fixed(bits, frac)]
     largest = float(np.max(abs(values)))
     room = math.floor(math.log2(Fixed(bits).max / largest)) if largest > 2.0 ** -(bits + input_bits) else 0
     finest = min(max(room, 0), bits + input_bits)
     return [Fixed(bits, tried) for tried in range(max(0, finest - 1), finest + 2)]
-
-
-def _over_empty(codes: np.ndarray, path: np.ndarray) -> tuple[int, ...]:
-    """`codes` where a segment without points takes those of the next one with points, else the last's."""
-    live = np.flatnonzero(np.diff(path))
-    source = live[np.minimum(np.searchsorted(live, np.arange(len(codes))), len(live) - 1)]
-    return tuple(int(code) for code in codes[source])
 
 
 def _near(path: np.ndarray, count: int, step: int) -> np.ndarray:
@@ -121,7 +85,7 @@ def _near(path: np.ndarray, count: int, step: int) -> np.ndarray:
     return np.unique(np.concatenate([[0, count - 1], np.clip(path[:, None] + around, 0, count - 1).ravel()]))
 
 
-def _least_squares_path(moments: Moments, segments: int) -> np.ndarray:
+def least_squares_path(moments: Moments, segments: int) -> np.ndarray:
     """Boundaries, first and last included, of a good unquantized table, found from coarse to fine."""
     count = len(moments)
     step = math.ceil(count / max(_FEW, 4 * segments))
@@ -136,23 +100,27 @@ def _least_squares_path(moments: Moments, segments: int) -> np.ndarray:
         kept = _near(path, count, step)
 
 
-def _descend(moments: Moments, path: np.ndarray, slopes: list[Fixed], intercepts: list[Fixed]) -> _Table:
-    """A table that is the best of those whose boundaries lie near its own, reached from `path`."""
+def descend(
+    moments: Moments, path: np.ndarray, slopes: list[Fixed], intercepts: list[Fixed], steps: tuple[int, ...] = (1,)
+) -> Table:
+    """A table that is the best of those whose boundaries lie near its own, so many steps apart, reached from `path`."""
     lines, no_limit = moments.lines(path[:-1], path[1:]), np.full(len(path) - 1, np.inf)
     error = min(float(closest(lines, *pair, no_limit)[0].sum()) for pair in itertools.product(slopes, intercepts))
     while True:
-        kept = _near(path, len(moments), 1)
-        table = _best_table(moments.at(kept), len(path) - 1, slopes, intercepts, error)
-        assert table is not None
-        path = kept[table.path]
-        if table.error >= error * (1 - _TOLERANCE):
-            return replace(table, path=path)
-        error = table.error
+        before = error
+        for step in steps:
+            kept = np.union1d(_near(path, len(moments), step), path)
+            found = _best_table(moments.at(kept), len(path) - 1, slopes, intercepts, error)
+            assert found is not None
+            table = replace(found, path=kept[found.path])
+            path, error = table.path, table.error
+        if error >= before * (1 - _TOLERANCE):
+            return table
 
 
 def _best_table(
     moments: Moments, segments: int, slopes: list[Fixed], intercepts: list[Fixed], bound: float
-) -> _Table | None:
+) -> Table | None:
     """The best table in any of the formats, where one of error `bound` exists; None where it takes too long."""
     spans = _useful_spans(moments.rough(), segments, bound * (1 + _TOLERANCE))
     if spans is None:
@@ -171,7 +139,7 @@ def _best_table(
             if error < (np.inf if best is None else best.error * (1 - _TOLERANCE)):
                 path = part.path(errors, forward, _TOLERANCE * bound)
                 chosen = part.find(path)
-                best = _Table(error, path, slope, k[chosen], intercept, b[chosen])
+                best = Table(error, path, slope, k[chosen], intercept, b[chosen])
                 bound = min(bound, error)
     return best
 
