@@ -135,15 +135,6 @@ def test_opcheck(device, layout):
     torch.library.opcheck(torch.ops.hwlut.quantized_lookup.default, given)
 
 
-def test_autocast_keeps_float32(device):
-    x, table = torch.randn(9, device=device), torch.arange(1 << 20, (1 << 20) + 256).to(device)
-    given = table, exponents(5, 3, device=device), -128
-    half = x.bfloat16()
-    with torch.autocast(device, torch.bfloat16):
-        got = ops.quantized_lookup(half, *given)
-    same(got, ops.quantized_lookup(half.float(), *given).cpu())
-
-
 def test_arguments_are_refused_by_name(device):
     x, table = torch.zeros(3, device=device), torch.zeros(4, dtype=torch.int32, device=device)
     pair, triple = exponents(0, 0, device=device), exponents(0, 0, 0, device=device)

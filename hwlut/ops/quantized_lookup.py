@@ -127,8 +127,7 @@ def quantized_lookup(
         Without slopes there is no gradient.
 
     Returns the shape and dtype of x. Codes and results are computed in float64 for float64 and in float32 for the
-    others: an entry of up to 24 bits is exact, a wider one is rounded to nearest. Autocast makes float32 of
-    x and keeps it. Raises TypeError for another kind
+    others: an entry of up to 24 bits is exact, a wider one is rounded to nearest. Raises TypeError for another kind
     of tensor, ValueError for another shape, device or range.
     """
     for label, tensor in (("x", x), ("table", table), ("exponents", exponents), ("slopes", slopes)):

@@ -37,7 +37,7 @@ def register(
     shape, strides, dtype and device for tracing. `kernels` gives, for "cpu" and "cuda", a function that builds the
     kernel when it is first needed and returns the function to call; it raises ToolError where that is impossible.
     `autograd` is what `torch.library.register_autograd` takes, of an operator with a gradient: the function that
-    saves what the backward needs, and the backward. Autocast lets such an operator run in float32.
+    saves what the backward needs, and the backward.
     """
     name = schema.partition("(")[0]
     _OPERATORS[name] = _Operator(definition, kernels)
@@ -48,8 +48,6 @@ def register(
     if autograd is not None:
         save, backward = autograd
         torch.library.register_autograd(f"hwlut::{name}", backward, setup_context=save, lib=_LIBRARY)
-        for device in _DEVICES:
-            torch.library.register_autocast(f"hwlut::{name}", device, torch.float32, lib=_LIBRARY)
     return getattr(torch.ops.hwlut, name).default
 
 
