@@ -69,14 +69,15 @@ class Pipeline:
     def __init__(self, m: Module, i: Any, o: Any):
         self._m = m
         self._o = o
-        self._move = Signal(name="move")
+        self.move = Signal(name="move")
+        """Whether the rows move in this cycle."""
         self._row = 0
 
         layout = i.payload.shape()
         held = Signal(layout, name="skid_payload", reset_less=True)
         full = Signal(name="skid_full")
         m.d.comb += i.ready.eq(~full)
-        with m.If(self._move):
+        with m.If(self.move):
             m.d.sync += full.eq(0)
         with m.Elif(i.valid & i.ready):
             m.d.sync += [held.eq(i.payload), full.eq(1)]
@@ -87,13 +88,13 @@ class Pipeline:
         """The beat that enters the first row."""
         self._valid: Value = full | i.valid
 
-    def register(self, **values: ValueLike | None) -> tuple[Any, ...]:
+    def register(self, /, **values: ValueLike | None) -> tuple[Any, ...]:
         """One row of registers: the given values one row later, in the order given; None stays None."""
         m, row = self._m, self._row
         self._row += 1
         valid = Signal(name=f"valid_{row}")
         later: list[Signal | None] = []
-        with m.If(self._move):
+        with m.If(self.move):
             m.d.sync += valid.eq(self._valid)
             for name, value in values.items():
                 if value is None:
@@ -106,7 +107,7 @@ class Pipeline:
         self._valid = valid
         return tuple(later)
 
-    def register_if(self, here: bool, **values: ValueLike | None) -> tuple[Any, ...]:
+    def register_if(self, here: bool, /, **values: ValueLike | None) -> tuple[Any, ...]:
         """`register` where `here` is true, else the values as they are."""
         return self.register(**values) if here else tuple(values.values())
 
@@ -114,6 +115,6 @@ class Pipeline:
         """Drive the output stream; its payload's members are the `fields`."""
         self._m.d.comb += [
             self._o.valid.eq(self._valid),
-            self._move.eq(~self._valid | self._o.ready),
+            self.move.eq(~self._valid | self._o.ready),
             *(self._o.payload[name].eq(value) for name, value in fields.items()),
         ]

@@ -9,7 +9,7 @@ import numpy as np
 
 from hwlut.errors import ToolError
 from hwlut.fixed import Fixed
-from hwlut.units import Pwl, Requantize, Unit
+from hwlut.units import Program, Pwl, Requantize, Unit
 
 if TYPE_CHECKING:
     import torch
@@ -112,6 +112,20 @@ def _(unit: Requantize, scale: int | None, seed: int) -> Stimulus:
     inputs = {"acc": acc} | ({"channel": channel} if unit.channels > 1 else {})
     scope = _coverage(exhaustive, seed) + (f" of {unit.channels} channels" if unit.channels > 1 else "")
     return Stimulus(inputs=inputs, labels=dict(inputs), results=results, exhaustive=exhaustive, scope=scope)
+
+
+@stimulus.register
+def _(unit: Program, scale: int | None, seed: int) -> Stimulus:
+    at = unit.chosen_scale(scale)
+    q, exhaustive = _codes(unit.input, [], EXHAUSTIVE_LIMIT, np.random.default_rng(seed))
+
+    def results(engine: str) -> np.ndarray:
+        import torch
+
+        return _evaluator(unit, engine)(torch.from_numpy(q), {}).cpu().to(torch.int64).numpy()
+
+    scope = f"{_coverage(exhaustive, seed)} at scale {at}"
+    return Stimulus(inputs={"q": q}, labels={"q": q}, results=results, exhaustive=exhaustive, scope=scope)
 
 
 def _evaluator(unit: Unit, engine: str) -> Callable[["torch.Tensor", dict[str, int]], "torch.Tensor"]:
