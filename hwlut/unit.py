@@ -15,7 +15,7 @@ from hwlut.fields import Array, Field, shorten
 from hwlut.files import read_bytes, write_together
 from hwlut.names import check_name
 
-__all__ = ["Unit", "Resources", "from_content", "load"]
+__all__ = ["Unit", "Resources", "from_content", "load", "read_content"]
 
 _JSON_LIMIT = 16 << 20
 _ARRAYS_LIMIT = 1 << 30
@@ -197,15 +197,26 @@ def _read_array(path: Path, key: str, reference: dict[str, Any]) -> np.ndarray:
     return found
 
 
+def read_content(path: Path) -> dict[str, Any]:
+    """The JSON object in the file at `path`; ValueError, naming the file, for anything else."""
+    data = read_bytes(path, _JSON_LIMIT)
+    try:
+        return _parse(data)
+    except RecursionError:
+        raise ValueError(f"{path}: not a parameter table: nested too deeply") from None
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
 def load(path: str | Path) -> Unit:
     """Read a parameter table of any kind.
 
     Raises ValueError, naming the file and what was expected, for anything that is not one.
     """
     path = Path(path)
-    data = read_bytes(path, _JSON_LIMIT)
+    content = read_content(path)
     try:
-        return _build(_parse(data), path.parent)
+        return _build(content, path.parent)
     except RecursionError:
         raise ValueError(f"{path}: not a parameter table: nested too deeply") from None
     except (TypeError, ValueError) as error:

@@ -8,7 +8,9 @@ import pytest
 import torch
 
 import hwlut
+from hwlut.accuracy import accuracy
 from hwlut.fit import catalogue
+from hwlut.functions import FUNCTIONS
 from hwlut.share import share
 
 
@@ -52,3 +54,32 @@ def test_accuracy_over_all_codes(name, target, most):
         errors.append(np.mean((result.numpy() - target(codes.numpy() / 2**scale)) ** 2))
     assert np.mean(errors) <= most
     assert unit.meta["mse"] == pytest.approx(np.mean(errors), rel=1e-5)
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_recorded_errors(function):
+    """By the torch definition. In theory lines half as long err 16 times less in the square."""
+    errors = {}
+    for segments in (8, 16):
+        unit = hwlut.load(share("pretrained", f"{function}_{segments}.json"))
+        rows = accuracy(unit)
+        errors[segments] = math.fsum(row.mse for row in rows) / len(rows)
+        assert (unit.scales, str(unit.input), unit.function) == (tuple(range(7)), "s8", function)
+        assert unit.meta["certified"] and unit.meta["mse"] == pytest.approx(errors[segments], rel=1e-5)
+    assert errors[16] < errors[8] / 4
+
+
+@pytest.mark.parametrize(
+    "function, segments, scales, most",
+    [
+        ("reciprocal", 8, (5,), 1.28e-5),
+        ("reciprocal", 16, (5,), 7.55e-7),
+        ("rsqrt", 8, (0, 1, 2, 3, 4, 5), 1.405e-5),
+        ("rsqrt", 16, (0, 1, 2, 3, 4, 5), 1.155e-6),
+    ],
+    ids=["reciprocal_8", "reciprocal_16", "rsqrt_8", "rsqrt_16"],
+)
+def test_domains_of_the_published_fits(function, segments, scales, most):
+    """What another program found for slopes of 8 and intercepts of 16 bits on GQA-LUT's domains."""
+    unit = hwlut.fit(function, segments, scales=scales, breakpoint_frac=6)
+    assert unit.meta["mse"] <= most

@@ -18,7 +18,7 @@ LAYERS = [
     {"unit"},
     {"units"},
     {"functions", "ops", "quant"},
-    {"accuracy"},
+    {"accuracy", "importers"},
     {"fit", "hdl", "plot"},
     {"program", "verify"},
     {"nn"},

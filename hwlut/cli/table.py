@@ -48,12 +48,17 @@ class Table:
 
 
 def open_table(given: str) -> Table:
-    """The table at path `given`; where no such file is, the shipped one of that name, with a note."""
+    """The table at path `given`, also in GQA-LUT's format; where no such file is, the shipped one; both with a note."""
+    from hwlut.importers import gqa_lut
     from hwlut.units import load
 
     path = Path(given)
     if path.exists() and not path.is_dir():
-        return Table(load(path), path, shipped=False)
+        if not gqa_lut.recognises(path):
+            return Table(load(path), path, shipped=False)
+        (unit,) = gqa_lut.read(path)
+        note(f"{given} is in GQA-LUT's format: read as {unit.name}, by the rule x >= p")
+        return Table(unit, path, shipped=False)
     shipped = share("pretrained", path.name.removesuffix(".json") + ".json")
     if str(path.parent) not in (".", "pretrained") or not shipped.is_file():
         names = sorted(file.stem for file in share("pretrained").glob("*.json"))

@@ -1,0 +1,1 @@
+"""Parameter files of other projects, read as units: one module a format."""
