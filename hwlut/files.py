@@ -35,6 +35,9 @@ def write_atomic(path: Path, data: bytes | str) -> None:
 
 def write_together(files: Mapping[Path, bytes | str]) -> None:
     """Write every file under a temporary name beside its path, then move all of them into place."""
+    for path in files:
+        if not path.name or path.is_dir():
+            raise IsADirectoryError(f"{path} is a folder, not a file to write")
     temporaries = {path: path.with_name(f".{secrets.token_hex(8)}.tmp") for path in files}
     try:
         for path, data in files.items():
@@ -52,7 +55,12 @@ def cache_root() -> Path:
     """Folder of built things: ``$HWLUT_CACHE``, else ``$XDG_CACHE_HOME/hwlut``, else ``~/.cache/hwlut``."""
     if folder := os.environ.get("HWLUT_CACHE"):
         return Path(folder)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hwlut"
+    if folder := os.environ.get("XDG_CACHE_HOME"):
+        return Path(folder) / "hwlut"
+    try:
+        return Path.home() / ".cache" / "hwlut"
+    except RuntimeError:
+        raise OSError("no home folder for the cache: set HWLUT_CACHE to a folder that can be written") from None
 
 
 def digest_of(*parts: object) -> str:
@@ -70,12 +78,16 @@ def build_once(kind: str, key: str, build: Callable[[Path], None]) -> Path:
     `build` gets an empty temporary folder, which is moved into place when it returns, so that
     a folder seen under its key is complete. Of two processes that build the same key at once,
     the first to finish wins and the other's work is dropped.
+    Raises OSError, naming the cache, where it cannot be written.
     """
     folder = cache_root() / kind / key[:40]
     if folder.is_dir():
         return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=".build-", dir=folder.parent))
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=".build-", dir=folder.parent))
+    except OSError as error:
+        raise OSError(f"cache {cache_root()} cannot be written ({error.strerror}): set HWLUT_CACHE") from None
     try:
         build(temporary)
         try:

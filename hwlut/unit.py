@@ -44,7 +44,7 @@ class Unit:
 
     A kind subclasses with ``schema="hwlut.<kind>/<version>"``, declares its fields with
     `hwlut.fields`, checks what spans several fields in `validate`, and defines `__call__` (codes
-    in, codes out, in plain torch) and `resources`.
+    in, codes out, in plain torch) and `cost`.
 
     Parameters
     ----------

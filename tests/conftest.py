@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-INSTALLED = ("cocotb", "cocotbext", "g++", "hatchling", "hypothesis", "iverilog", "make", "perl", "verilator")
+INSTALLED = ("cocotb", "cocotbext", "g++", "hatchling", "hypothesis", "iverilog", "make", "mkdocs", "perl", "verilator")
 """Tools and packages that ./dev installs: where CI is set, no test may be skipped for want of one."""
 
 

@@ -466,6 +466,9 @@ def test_unwritable_outputs(refused, table, tmp_path):
 
 
 def test_missing_tool(refused, table, monkeypatch, tmp_path):
+    from hwlut.verify import tools
+
+    tools.compiler.cache_clear()
     monkeypatch.setenv("PATH", str(tmp_path))
     assert "g++: not found; install it, on Debian and Ubuntu with: apt install g++" == refused("sim", table())
 

@@ -273,9 +273,9 @@ def test_cocotb_on_verilator_with_a_waveform(tmp_path, need):
 
 @pytest.mark.parametrize("engine", ["verilator", "pysim"])
 def test_a_waveform_that_cannot_be_written(tmp_path, engine):
-    (tmp_path / "file").touch()
-    with pytest.raises(OSError):
-        hwlut.check(STEPS, engine, waves=tmp_path / "file" / "waves.vcd")
+    for path in (tmp_path, tmp_path / "none" / "waves.vcd"):
+        with pytest.raises(ValueError, match=f"waves must be a file in a folder that is there, not '{path}'"):
+            hwlut.check(STEPS, engine, waves=path)
 
 
 @pytest.mark.parametrize("engine", ["verilator", "pysim"])
@@ -287,7 +287,7 @@ def test_a_waveform_on_request(tmp_path, engine):
 
 def test_wide_inputs_are_sampled_and_say_so():
     unit = random_pwl(25, input_bits=24, scales=(0,))
-    report = hwlut.check(unit, "cpu" if unit.input.bits <= 16 else "reference")
+    report = hwlut.check(unit, "reference")
     assert not report.exhaustive and "edges and a sample (seed 0)" in report.scope
     codes = stimulus(unit, None, 0).inputs["q"]
     for edge in (*unit.breakpoint_codes(0), unit.input.min, unit.input.max):
@@ -322,6 +322,8 @@ def test_hand_edited_verilog_must_be_of_the_unit(tmp_path):
         ),
         ({"against": "pysim"}, "against must be one of reference, cpu, cuda, not 'pysim'"),
         ({"engine": "cpu", "waves": "x.vcd"}, "engine cpu runs no Verilog"),
+        ({"seed": -1}, "seed must be an integer from 0 to 2147483647, not -1"),
+        ({"seed": 1 << 31}, "seed must be an integer from 0 to 2147483647, not 2147483648"),
         ({"scale": 2}, r"Pwl scale must be one of \(0, 1, 3\), not 2"),
     ],
 )

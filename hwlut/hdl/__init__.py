@@ -5,6 +5,7 @@ from hwlut.hdl import pwl as _pwl  # noqa: F401
 from hwlut.hdl import requantize as _requantize  # noqa: F401
 from hwlut.hdl.axi import RESETS
 from hwlut.hdl.component import UnitComponent, component
-from hwlut.hdl.emit import Rtl, generate, read_description, verilog
+from hwlut.hdl.description import read_description
+from hwlut.hdl.emit import Rtl, generate, verilog
 
 __all__ = ["RESETS", "Rtl", "UnitComponent", "component", "generate", "read_description", "verilog"]

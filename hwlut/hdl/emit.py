@@ -9,18 +9,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hwlut.fields import shorten
-from hwlut.files import build_once, digest_of, read_bytes, write_together
+from hwlut.files import build_once, digest_of, write_together
 from hwlut.hdl.axi import RESETS, AxiTop
 from hwlut.hdl.component import component
+from hwlut.hdl.description import SCHEMA, read_description
 from hwlut.unit import Unit
 
-__all__ = ["Rtl", "SCHEMA", "generate", "verilog", "read_description"]
+__all__ = ["Rtl", "generate", "verilog"]
 
-SCHEMA = "hwlut.rtl/1"
-_KEYS = {"schema", "module", "digest", "scale", "reset", "latency", "cycles_per_beat", "ports"}
-_DESCRIPTION_LIMIT = 4 << 20
 
+_PORTS = {"clk", *RESETS, *(f"{side}_axis_t{role}" for side in "sm" for role in ("data", "user", "valid", "ready"))}
 
 # Registers start unknown, as silicon does: what must start known has a reset.
 _INITIAL = re.compile(r"^(  reg (?:\[\d+:0\] )?\w+) = \d+'h[0-9a-f]+;$", re.MULTILINE)
@@ -79,6 +77,8 @@ def generate(unit: Unit, *, scale: int | None = None, stages: int | None = None,
     """
     if reset not in RESETS:
         raise ValueError(f"reset must be one of {', '.join(RESETS)}, not {reset!r}")
+    if unit.name in _PORTS:
+        raise ValueError(f"{type(unit).__name__} name must not be that of a port, not {unit.name!r}")
 
     def design() -> AxiTop:
         return AxiTop(component(unit, scale=scale, stages=stages), reset)
@@ -141,16 +141,3 @@ def _convert(top: AxiTop, description: dict[str, Any]) -> str:
         f"// scale {_shown(description['scale'])}, {timing}\n"
     )
     return header + text
-
-
-def read_description(path: Path) -> dict[str, Any]:
-    """Content of an ``.rtl.json`` file; ValueError naming the file and what is wrong."""
-    try:
-        content = json.loads(read_bytes(path, _DESCRIPTION_LIMIT).decode("utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(str(error) if str(path) in str(error) else f"{path}: no RTL description: {error}") from None
-    if not isinstance(content, dict) or content.get("schema") != SCHEMA:
-        raise ValueError(f"{path}: no RTL description: expected an object of schema {SCHEMA}, not {shorten(content)}")
-    if set(content) != _KEYS:
-        raise ValueError(f"{path}: keys must be {', '.join(sorted(_KEYS))}, not {', '.join(sorted(map(str, content)))}")
-    return content

@@ -27,8 +27,8 @@ class RequantizeComponent(UnitComponent):
         user = BeatField("channel", (unit.channels - 1).bit_length(), False) if unit.channels > 1 else None
         super().__init__(
             unit,
-            Beat((BeatField("acc", unit.input.bits, unit.input.signed),), user),
-            Beat((BeatField("y", unit.output.bits, unit.output.signed),)),
+            Beat((BeatField("acc", unit.input.bits, unit.input.signed, None),), user),
+            Beat((BeatField("y", unit.output.bits, unit.output.signed, None),)),
             scale=None,
             latency=stages,
         )

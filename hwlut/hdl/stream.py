@@ -24,13 +24,14 @@ class BeatField:
     ----------
     name: its name in the payload and in the ``.rtl.json``.
     bits, signed: its width and sign.
-    frac: fraction bits; a tuple, one a scale, where they vary with the scale of the beat.
+    frac: fraction bits; a tuple, one a scale, where they vary with the scale of the beat; None
+        where the unit does not say.
     """
 
     name: str
     bits: int
     signed: bool
-    frac: int | tuple[int, ...] = 0
+    frac: int | tuple[int, ...] | None = 0
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,10 @@ class Stream:
         return (port["width"] + 7) // 8
 
     def pack(self, fields: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Beats, uint8 (n, bytes), of int64 (n,) values by field name."""
+        """Beats, uint8 (n, bytes), of int64 (n,) values by field name; ValueError where the fields differ."""
+        names = [field["name"] for field, _, _ in self._places()]
+        if set(names) != set(fields):
+            raise ValueError(f"{self.name} must have the fields {', '.join(fields)}, not {', '.join(names) or 'none'}")
         count = len(next(iter(fields.values())))
         beats = np.zeros((count, self.bytes), np.uint8)
         for field, first, size in self._places():

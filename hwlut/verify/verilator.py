@@ -57,6 +57,7 @@ def _ports_header(rtl: Rtl) -> str:
         "#include <cstdint>",
         "#include <cstring>",
         "#include <tuple>",
+        "#include <utility>",
         '#include "Vtop.h"',
         "using Model = Vtop;",
         f"inline void set_reset(Model &m, bool on) {{ m.{reset} = {'!on' if reset == 'aresetn' else 'on'}; }}",
@@ -75,6 +76,7 @@ def _stream_struct(stream: Stream) -> list[str]:
     copies = []
     for port, offset, size in stream.offsets():
         there, here = f"&m.{port}", f"beat + {offset}"
+        lines.append(f'    static_assert({size} <= sizeof(std::declval<Model &>().{port}), "{port} is too wide");')
         copies.append(
             f"std::memcpy({there}, {here}, {size});" if stream.input else f"std::memcpy({here}, {there}, {size});"
         )
@@ -98,7 +100,9 @@ def _runtime(tool: Verilator, waves: bool) -> list[Path]:
         def compile_one(name: str) -> None:
             source = tool.root / "include" / f"{name}.cpp"
             includes = [f"-I{tool.root}/include", f"-I{tool.root}/include/vltstd"]
-            _compile([command, *_FLAGS, "-c", *includes, str(source), "-o", str(folder / f"{name}.o")])
+            error = _compile([command, *_FLAGS, "-c", *includes, str(source), "-o", str(folder / f"{name}.o")])
+            if error is not None:
+                raise ToolError(command, f"cannot compile Verilator's runtime: {error}", "check its installation")
 
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             list(pool.map(compile_one, names))
@@ -108,13 +112,11 @@ def _runtime(tool: Verilator, waves: bool) -> list[Path]:
     return [folder / f"{name}.o" for name in names]
 
 
-def _compile(command: list[str]) -> None:
+def _compile(command: list[str]) -> str | None:
+    """Run the compiler; its first error where it fails."""
     done = run_tool(command)
-    if done.returncode:
-        last = (done.stderr.strip() or "no message").splitlines()
-        raise ToolError(
-            command[0], f"failed on the simulation library: {last[0]}", "this is a fault of hwlut or of the compiler"
-        )
+    errors = [line for line in done.stderr.splitlines() if "error" in line] or ["no message"]
+    return errors[0] if done.returncode else None
 
 
 def build(rtl: Rtl, waves: bool = False) -> Path:
@@ -126,19 +128,19 @@ def build(rtl: Rtl, waves: bool = False) -> Path:
     command, version = compiler()
     harness = share("sim", "batch.cpp")
     header = _ports_header(rtl)
-    key = digest_of(
-        rtl.verilog, header, harness.read_bytes(), str(tool), str(tool.root), version, _FLAGS, _VERILATE, waves
-    )
+    module = rtl.description["module"]
+    tools = (str(tool), str(tool.root), version, _FLAGS, _VERILATE)
+    key = digest_of(rtl.verilog, module, header, harness.read_bytes(), *tools, waves)
 
     def verilate(folder: Path) -> None:
         (folder / "top.v").write_text(rtl.verilog)
         (folder / "ports.h").write_text(header)
         trace = ["--trace"] if waves else []
-        top = ["--top-module", rtl.description["module"], "-Mdir", str(folder / "model"), str(folder / "top.v")]
+        top = ["--top-module", module, "-Mdir", str(folder / "model"), str(folder / "top.v")]
         done = run_tool([str(tool.command), *_VERILATE, *trace, *top], env=tool.environment())
         if done.returncode:
             errors = [line for line in done.stderr.splitlines() if line.startswith("%Error")] or ["no message"]
-            raise ValueError(f"Verilog of {rtl.description['module']}: {errors[0].replace(str(folder) + '/', '')}")
+            raise ValueError(f"Verilog of {module}: {errors[0].replace(str(folder) + '/', '')}")
         # One translation unit: the headers, most of the work, are read once.
         parts = [*sorted((folder / "model").glob("*.cpp")), harness]
         (folder / "all.cpp").write_text("".join(f'#include "{part}"\n' for part in parts))
@@ -146,7 +148,10 @@ def build(rtl: Rtl, waves: bool = False) -> Path:
         objects = [str(path) for path in _runtime(tool, waves)]
         define = ["-DHWLUT_WAVES", "-DVM_TRACE=1"] if waves else []
         sources = [str(folder / "all.cpp"), *objects, "-lpthread"]
-        _compile([command, *_FLAGS, "-shared", *define, *includes, *sources, "-o", str(folder / "top.so")])
+        error = _compile([command, *_FLAGS, "-shared", *define, *includes, *sources, "-o", str(folder / "top.so")])
+        if error is not None:
+            found = error.replace(f"{folder}/", "")
+            raise ValueError(f"Verilog of {module} does not have the ports of its description: {found}")
 
     return build_once("verilated", key, verilate) / "top.so"
 

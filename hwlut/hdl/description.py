@@ -1,0 +1,127 @@
+"""The ``.rtl.json`` file: what a design's ports are, and whether a file really says so."""
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from hwlut.fields import shorten
+from hwlut.files import read_bytes
+from hwlut.hdl.axi import RESETS
+from hwlut.names import check_name
+
+__all__ = ["SCHEMA", "read_description"]
+
+SCHEMA = "hwlut.rtl/1"
+
+_SIZE_LIMIT = 4 << 20
+_WIDTH_LIMIT = 1 << 16
+_CYCLES_LIMIT = 1 << 20
+_KEYS = ("schema", "module", "digest", "scale", "reset", "latency", "cycles_per_beat", "ports")
+_PORT_KEYS = ("name", "dir", "width", "fields")
+_FIELD_KEYS = ("name", "lsb", "bits", "signed", "frac")
+_HANDSHAKE = ("tvalid", "tready")
+_PAYLOAD = ("tdata", "tuser", "tlast")
+
+
+def read_description(path: Path) -> dict[str, Any]:
+    """Content of an ``.rtl.json`` file; ValueError naming the file and what is wrong with it.
+
+    What simulates a design is built from this content alone, so everything in it is checked.
+    """
+    data = read_bytes(path, _SIZE_LIMIT)
+    try:
+        content = json.loads(data.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: no RTL description: {error}") from None
+    try:
+        _check(content)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: {error}") from None
+    return content
+
+
+def _check(content: Any) -> None:
+    _check_keys("RTL description", content, _KEYS)
+    if content["schema"] != SCHEMA:
+        raise ValueError(f"schema must be {SCHEMA}, not {shorten(content['schema'])}")
+    check_name(content["module"], "module")
+    if not isinstance(content["digest"], str) or not re.fullmatch("[0-9a-f]{64}", content["digest"]):
+        raise ValueError(f"digest must be 64 hexadecimal digits, not {shorten(content['digest'])}")
+    if content["scale"] is not None:
+        _check_integer("scale", content["scale"], 0, 62)
+    if content["reset"] not in RESETS:
+        raise ValueError(f"reset must be one of {', '.join(RESETS)}, not {shorten(content['reset'])}")
+    for key in ("latency", "cycles_per_beat"):
+        _check_integer(key, content[key], 1, _CYCLES_LIMIT)
+    if not isinstance(content["ports"], list):
+        raise TypeError(f"ports must be a list, not {shorten(content['ports'])}")
+    for port in content["ports"]:
+        _check_port(port)
+    _check_streams(content)
+
+
+def _check_keys(label: str, value: Any, keys: tuple[str, ...]) -> None:
+    if not isinstance(value, dict) or set(value) != set(keys):
+        raise ValueError(f"{label} must be an object of {', '.join(keys)}, not {shorten(value)}")
+
+
+def _check_integer(label: str, value: Any, low: int, high: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise ValueError(f"{label} must be an integer from {low} to {high}, not {shorten(value)}")
+
+
+def _check_port(port: Any) -> None:
+    _check_keys("port", port, _PORT_KEYS)
+    name = check_name(port["name"], "port name")
+    if port["dir"] not in ("input", "output"):
+        raise ValueError(f"{name} dir must be input or output, not {shorten(port['dir'])}")
+    _check_integer(f"{name} width", port["width"], 1, _WIDTH_LIMIT)
+    if not isinstance(port["fields"], list):
+        raise TypeError(f"{name} fields must be a list, not {shorten(port['fields'])}")
+    end = 0
+    for field in port["fields"]:
+        _check_keys(f"{name} field", field, _FIELD_KEYS)
+        label = f"{name} field {check_name(field['name'], 'field name')}"
+        _check_integer(f"{label} bits", field["bits"], 1, 64)
+        _check_integer(f"{label} lsb", field["lsb"], end, port["width"] - field["bits"])
+        if field["lsb"] % 8:
+            raise ValueError(f"{label} lsb must be a multiple of 8, not {field['lsb']}")
+        end = field["lsb"] + field["bits"]
+        if not isinstance(field["signed"], bool):
+            raise TypeError(f"{label} signed must be true or false, not {shorten(field['signed'])}")
+        fracs = field["frac"] if isinstance(field["frac"], list) else [field["frac"]]
+        for frac in fracs:
+            if frac is not None:
+                _check_integer(f"{label} frac", frac, 0, 64)
+
+
+def _check_streams(content: Mapping[str, Any]) -> None:
+    """clk, the reset and complete streams, each port once, and nothing else."""
+    ports = {port["name"]: port for port in content["ports"]}
+    if len(ports) != len(content["ports"]):
+        raise ValueError("port names must differ")
+    for name in ("clk", content["reset"]):
+        if name not in ports or ports[name]["dir"] != "input" or ports[name]["width"] != 1:
+            raise ValueError(f"ports must hold {name}, an input of width 1")
+    directions = {}
+    for name, port in ports.items():
+        stream, _, role = name.rpartition("_")
+        if name in ("clk", content["reset"]):
+            continue
+        if not stream or role not in (*_HANDSHAKE, *_PAYLOAD):
+            raise ValueError(f"port {name} must be clk, the reset or a part of a stream")
+        if role in _PAYLOAD:
+            directions.setdefault(stream, port["dir"])
+            if directions[stream] != port["dir"]:
+                raise ValueError(f"stream {stream} must have one direction")
+        elif port["width"] != 1:
+            raise ValueError(f"{name} width must be 1, not {port['width']}")
+    for stream, direction in directions.items():
+        back = "output" if direction == "input" else "input"
+        for role, wanted in zip(_HANDSHAKE, (direction, back)):
+            if ports.get(f"{stream}_{role}", {}).get("dir") != wanted:
+                raise ValueError(f"stream {stream} must have {stream}_{role}, an {wanted}")
+    if set(directions.values()) != {"input", "output"}:
+        raise ValueError("ports must hold at least one stream in and one out")
