@@ -161,6 +161,11 @@ def test_save_refuses_another_unit_or_scale(tmp_path):
         assert (tmp_path / "random_12.v").read_text() == before
     generate(unit, scale=3).save(tmp_path, force=True)
     assert json.loads((tmp_path / "random_12.rtl.json").read_text())["scale"] == 3
+    edited = (tmp_path / "random_12.v").read_text().replace("endmodule", "endmodule // checked")
+    (tmp_path / "random_12.v").write_text(edited)
+    with pytest.raises(ValueError, match="random_12.v was edited by hand; --force overwrites it"):
+        generate(unit, scale=3).save(tmp_path)
+    assert (tmp_path / "random_12.v").read_text() == edited
     (tmp_path / "random_12.rtl.json").unlink()
     with pytest.raises(ValueError, match="stands there without its .rtl.json; --force overwrites it"):
         generate(unit, scale=1).save(tmp_path)

@@ -1,5 +1,6 @@
 """From a unit to Verilog text and the ``.rtl.json`` that describes its ports."""
 
+import hashlib
 import importlib.metadata
 import json
 import os
@@ -18,6 +19,7 @@ from hwlut.unit import Unit
 __all__ = ["Rtl", "generate", "verilog"]
 
 
+_SEAL = "// sha256 of the rest "
 _PORTS = {"clk", *RESETS, *(f"{side}_axis_t{role}" for side in "sm" for role in ("data", "user", "valid", "ready"))}
 
 # Registers start unknown, as silicon does: what must start known has a reset.
@@ -45,8 +47,8 @@ class Rtl:
     def save(self, folder: str | Path, force: bool = False) -> tuple[Path, Path]:
         """Write ``<name>.v`` and ``<name>.rtl.json``; returns both paths.
 
-        Raises ValueError, and writes nothing, where a file of another digest or scale stands there
-        (or one that hwlut did not write) and `force` is false.
+        Raises ValueError, and writes nothing, where a file of another digest or scale stands there,
+        or one that hwlut did not write or that was edited since, and `force` is false.
         """
         name = self.description["module"]
         verilog_path = Path(folder) / f"{name}.v"
@@ -63,6 +65,8 @@ class Rtl:
                 found, wanted = (_shown(description[key]) for description in (there, self.description))
                 if found != wanted:
                     raise ValueError(f"{description_path} has {key} {found}, not {wanted}; --force overwrites it")
+            if verilog_path.exists() and _is_edited(verilog_path.read_bytes()):
+                raise ValueError(f"{verilog_path} was edited by hand; --force overwrites it")
         elif verilog_path.exists():
             raise ValueError(f"{verilog_path} stands there without its .rtl.json; --force overwrites it")
 
@@ -140,4 +144,11 @@ def _convert(top: AxiTop, description: dict[str, Any]) -> str:
         f"// digest {description['digest']}\n"
         f"// scale {_shown(description['scale'])}, {timing}\n"
     )
-    return header + text
+    return header + f"{_SEAL}{hashlib.sha256(text.encode()).hexdigest()}\n" + text
+
+
+def _is_edited(verilog: bytes) -> bool:
+    """Whether what follows the seal is no longer what was sealed."""
+    _, _, sealed = verilog.partition(_SEAL.encode())
+    digest, _, text = sealed.partition(b"\n")
+    return hashlib.sha256(text).hexdigest().encode() != digest
