@@ -115,6 +115,7 @@ def test_formats(write):
         return str(unit.slope), str(unit.intercept)
 
     assert formats([0, 0], [-2, 1.984375]) == ("s8.6", "s8.6")
+    assert formats([1, 0], [-2, 0]) == ("s8.6", "s8.6")
     assert formats([2, 0], [-2.015625, 0]) == ("s3.0", "s9.6")  # 2 is 128 / 64, -2.015625 is -129 / 64
     assert formats([1 / 128, -1], [0, 1e15]) == ("s8.7", "s51.0")
     assert formats([2**-40, 0], [0, 2.0**-62]) == ("s2.40", "s2.62")
