@@ -1,0 +1,170 @@
+"""Conversion: modules of a model replaced by layers on units."""
+
+import fnmatch
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.utils import parametrize
+
+from hwlut.fields import shorten
+from hwlut.nn.pwl import PwlActivation
+from hwlut.quant import Quantizer, calibrate
+from hwlut.share import share
+from hwlut.units import Pwl, Unit, load
+
+__all__ = ["Conversion", "Replacement", "convert"]
+
+_Key = type[nn.Module] | str
+_Target = Unit | str | Path | Callable[[nn.Module], nn.Module]
+
+
+@dataclass(frozen=True)
+class Replacement:
+    """One module that was replaced: its name in the model, and what both are, in words."""
+
+    name: str
+    before: str
+    after: str
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What `convert` did, in the order of the model's modules."""
+
+    replaced: tuple[Replacement, ...]
+
+    def __str__(self) -> str:
+        return "\n".join(f"{entry.name}: {entry.before} -> {entry.after}" for entry in self.replaced)
+
+
+def convert(model: nn.Module, mapping: Mapping[_Key, _Target], data: Iterable[Any] | None = None) -> Conversion:
+    """Replace modules of `model`, in place, and say which.
+
+    Parameters
+    ----------
+    mapping: what is replaced, and by what; for a module that several keys match, the first counts. A key is a type of
+        module or a pattern of names (``"blocks.*.act"``; ``*`` also spans dots). What replaces it is a Pwl, the name
+        of a shipped table (``"gelu_8"``) or the path of a file, each of which becomes a `PwlActivation`, or a function
+        of the module that returns the new one (and takes over its parameters).
+    data: batches, as `hwlut.quant.calibrate` takes them, by which the new modules' quantizers choose their scales.
+        Without it, they are to be calibrated before the model is called.
+
+    A new module has the mode, the device and, where one was shared, the places of the old one. The modules inside a
+    replaced one are not looked at. Raises TypeError and ValueError where a key matches nothing, the model itself
+    matches, or a module carries hooks or parametrizations, which would be lost. After any error, one of the
+    calibration too, the model holds the modules it held.
+    """
+    keys = {key: _factory(target) for key, target in _checked(model, mapping).items()}
+    matched = _matches(model, keys)
+    device = next((tensor.device for tensor in (*model.parameters(), *model.buffers())), torch.device("cpu"))
+    new: dict[nn.Module, nn.Module] = {}
+    for name, (module, key) in matched.items():
+        if module not in new:
+            _refuse_extras(name, module)
+            new[module] = _replacement(name, module, keys[key], device)
+    _put(model, {name: new[module] for name, (module, _) in matched.items()})
+    added = {child for module in new.values() for child in module.modules() if isinstance(child, Quantizer)}
+    unknown = [child for child in model.modules() if child in added and not child.calibrated]
+    if data is not None and unknown:
+        try:
+            calibrate(model, data, unknown)
+        except BaseException:
+            _put(model, {name: module for name, (module, _) in matched.items()})
+            raise
+    return Conversion(
+        tuple(Replacement(name, _words(module), _words(new[module])) for name, (module, _) in matched.items())
+    )
+
+
+def _checked(model: nn.Module, mapping: Mapping[_Key, _Target]) -> Mapping[_Key, _Target]:
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"convert model must be a torch module, not {type(model).__name__}")
+    if not isinstance(mapping, Mapping):
+        raise TypeError(f"convert mapping must be a mapping, not {type(mapping).__name__}")
+    if not mapping:
+        raise ValueError("convert mapping must name at least one type or pattern")
+    for key in mapping:
+        if not isinstance(key, str) and not (isinstance(key, type) and issubclass(key, nn.Module)):
+            raise TypeError(f"convert key must be a type of module or a pattern of names, not {shorten(key)}")
+    return mapping
+
+
+def _factory(target: _Target) -> Callable[[nn.Module], nn.Module]:
+    """The function of the old module that makes the new one."""
+    if isinstance(target, (str, Path)):
+        target = load(_table(target))
+    if isinstance(target, Unit):
+        if not isinstance(target, Pwl):
+            raise TypeError(f"convert unit must be a Pwl, not {type(target).__name__}; give a function for others")
+        unit = target
+        return lambda module: PwlActivation(unit)
+    if not callable(target) or isinstance(target, nn.Module):
+        raise TypeError(f"convert target must be a unit, a table's name or a function, not {shorten(target)}")
+    return target
+
+
+def _table(given: str | Path) -> Path:
+    """The file at `given`, or the shipped table of that name."""
+    shipped = share("pretrained", f"{given}.json")
+    if Path(given).is_file() or not shipped.is_file():
+        return Path(given)
+    return shipped
+
+
+def _matches(model: nn.Module, keys: Iterable[_Key]) -> dict[str, tuple[nn.Module, _Key]]:
+    """Every name at which a module is to be replaced, with that module and the key it was found by."""
+    matched: dict[str, tuple[nn.Module, _Key]] = {}
+    by_module: dict[nn.Module, _Key] = {}
+    for name, module in model.named_modules(remove_duplicate=False):
+        if any(name.startswith(f"{outer}.") for outer in matched):
+            continue
+        key = by_module.get(module) or next((key for key in keys if _fits(key, name, module)), None)
+        if key is None:
+            continue
+        if not name:
+            raise ValueError(f"convert model must hold what is replaced, not be it: {_words(module)}")
+        matched[name] = module, by_module.setdefault(module, key)
+    for key in keys:
+        if key not in by_module.values():
+            shown = repr(key) if isinstance(key, str) else key.__name__
+            raise ValueError(f"convert key {shown} must match a module that no earlier key does; it matches none")
+    return matched
+
+
+def _fits(key: _Key, name: str, module: nn.Module) -> bool:
+    return fnmatch.fnmatchcase(name, key) if isinstance(key, str) else isinstance(module, key)
+
+
+def _put(model: nn.Module, modules: Mapping[str, nn.Module]) -> None:
+    """Set the submodule of each name."""
+    for name, module in modules.items():
+        parent, _, own = name.rpartition(".")
+        setattr(model.get_submodule(parent), own, module)
+
+
+def _refuse_extras(name: str, module: nn.Module) -> None:
+    hooks = (value for key, value in vars(module).items() if key.endswith("_hooks"))
+    if any(hooks) or parametrize.is_parametrized(module):
+        raise ValueError(f"convert module {name!r} must have no hooks or parametrizations: they would be lost")
+
+
+def _replacement(
+    name: str, module: nn.Module, factory: Callable[[nn.Module], nn.Module], device: torch.device
+) -> nn.Module:
+    new = factory(module)
+    if not isinstance(new, nn.Module):
+        raise TypeError(f"convert function must return a module for {name!r}, not {shorten(new)}")
+    own = next((tensor.device for tensor in (*module.parameters(), *module.buffers())), device)
+    return new.to(own).train(module.training)
+
+
+def _words(module: nn.Module) -> str:
+    """The module in one line."""
+    described = module.extra_repr() if not isinstance(module, PwlActivation) else f"{module.unit.name}"
+    if isinstance(module, PwlActivation):
+        described += f", {module.quantizer.extra_repr()}"
+    return f"{type(module).__name__}({described})"

@@ -1,0 +1,131 @@
+"""The activation that a piecewise-linear unit computes."""
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from hwlut.fields import shorten
+from hwlut.fixed import Fixed
+from hwlut.nn.slopes import derivatives
+from hwlut.ops import quantized_lookup, table
+from hwlut.quant import Quantizer
+from hwlut.units import Pwl
+
+__all__ = ["PwlActivation"]
+
+_GRADIENTS = ("exact", "slope")
+_INPUT_BITS = 16
+_FLOAT_BITS = 24
+_SLOPE_BITS = 30
+
+
+class PwlActivation(nn.Module):
+    """Real numbers through a Pwl: quantized to its input codes, its result for each, back to real numbers.
+
+    The forward is ``unit(q, scale) * 2^-frac`` bit for bit at ``q = quantizer.codes(x)``, in training too, and runs as
+    one operator on a table of the unit's results, on the device of its buffers and without waiting for it. NaN stays
+    NaN. The backward passes the derivative at q straight through the rounding, and zero where q is saturated.
+
+    Parameters
+    ----------
+    unit: of at most 16 input bits.
+    quantizer: of the unit's input format, with scales of the unit. By default one that chooses among the unit's
+        scales and is to be calibrated (`hwlut.quant.calibrate`); a unit with one scale needs none.
+    gradient: "exact", the derivative of the function that the unit names, or "slope", that of the unit's line.
+
+    The result has the dtype of x, float32 under autocast. Buffers: `table` [scales, codes], the result codes;
+    `exponents` [scales, 3] (scale, frac of the results, frac of the slopes); `slopes` [scales, codes + 2], not in the
+    state. All are integers, which no `.half()` rounds. A state with another table is refused.
+    """
+
+    table: torch.Tensor
+    exponents: torch.Tensor
+    slopes: torch.Tensor
+
+    def __init__(self, unit: Pwl, quantizer: Quantizer | None = None, gradient: str = "exact"):
+        super().__init__()
+        if not isinstance(unit, Pwl):
+            raise TypeError(f"PwlActivation unit must be a Pwl, not {type(unit).__name__}")
+        if gradient not in _GRADIENTS:
+            raise ValueError(f"PwlActivation gradient must be one of {', '.join(_GRADIENTS)}, not {shorten(gradient)}")
+        if unit.input.bits > _INPUT_BITS:
+            raise ValueError(f"PwlActivation unit must have at most {_INPUT_BITS} input bits, not {unit.input.bits}")
+        self.unit = unit
+        self.quantizer = _default_quantizer(unit) if quantizer is None else _checked_quantizer(quantizer, unit)
+        self.gradient = gradient
+        scales = self.quantizer.scales
+        results = [table(unit, scale) for scale in scales]
+        slopes = np.stack([derivatives(unit, scale, gradient) for scale in scales])
+        frac = _SLOPE_BITS - math.frexp(max(1.0, float(np.abs(slopes).max())))[1]
+        padded = np.pad(np.rint(np.ldexp(slopes, frac)), ((0, 0), (1, 1)))
+        exponents = [(scale, unit.output_format(scale).frac, frac) for scale in scales]
+        widest = max((result.dtype for result in results), key=lambda dtype: dtype.itemsize)
+        self.register_buffer("table", torch.stack([result.to(widest) for result in results]))
+        self.register_buffer("exponents", torch.tensor(exponents, dtype=torch.int32))
+        self.register_buffer("slopes", torch.from_numpy(padded).to(torch.int32), persistent=False)
+
+    @property
+    def exact(self) -> bool:
+        """Whether float32 holds every result of the unit: else the widest are rounded to its 24 bits."""
+        magnitudes = self.table.long().abs()
+        lowest = magnitudes & -magnitudes
+        return bool((magnitudes <= lowest << _FLOAT_BITS).all())
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        quantizer = self.quantizer
+        if torch.is_autocast_enabled(x.device.type):
+            x = x.float()
+        real = x
+        if quantizer.learned:  # to be quantized again, to the same codes: here the scale gets its gradient
+            real = quantizer(x.to(torch.promote_types(x.dtype, torch.float32)))
+        elif quantizer.observer is not None:
+            quantizer.observe(x)
+        results, exponents, slopes = self._row(quantizer.current_scale())
+        return quantized_lookup(real, results, exponents, self.unit.input.min, slopes).to(x.dtype)
+
+    def _row(self, scale: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """What the buffers hold for `scale`, picked on the device."""
+        buffers = self.table, self.exponents, self.slopes
+        if len(self.quantizer.scales) == 1:
+            return tuple(held[0] for held in buffers)
+        place = torch.searchsorted(self.quantizer.choices, scale).view(1)
+        return tuple(held.index_select(0, place)[0] for held in buffers)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *arguments: Any) -> None:
+        table, exponents = state_dict.get(prefix + "table"), state_dict.get(prefix + "exponents")
+        if table is not None and exponents is not None:
+            if not (_equal(table, self.table) and _equal(exponents[:, :2], self.exponents[:, :2])):
+                errors = arguments[-1]
+                errors.append(f"{prefix}table must be that of {self.unit.name!r}, at its scales, not another one")
+                return
+            state_dict = {**state_dict, prefix + "exponents": self.exponents}  # the frac of the slopes is our own
+        super()._load_from_state_dict(state_dict, prefix, *arguments)
+
+    def extra_repr(self) -> str:
+        return f"{self.unit.name}, gradient {self.gradient}"
+
+
+def _equal(given: torch.Tensor, own: torch.Tensor) -> bool:
+    return torch.equal(given.to(own.device), own)
+
+
+def _default_quantizer(unit: Pwl) -> Quantizer:
+    if len(unit.scales) == 1:
+        return Quantizer(unit.input_format(unit.scales[0]))
+    return Quantizer(unit.input, unit.scales)
+
+
+def _checked_quantizer(quantizer: Quantizer, unit: Pwl) -> Quantizer:
+    if not isinstance(quantizer, Quantizer):
+        raise TypeError(f"PwlActivation quantizer must be a Quantizer, not {type(quantizer).__name__}")
+    wanted = Fixed(unit.input.bits, signed=unit.input.signed)
+    if quantizer.format != wanted:
+        raise ValueError(f"PwlActivation quantizer must have the unit's format {wanted}, not {quantizer.format}")
+    if not set(quantizer.scales) <= set(unit.scales):
+        raise ValueError(
+            f"PwlActivation quantizer must have scales of {shorten(unit.scales)}, not {shorten(quantizer.scales)}"
+        )
+    return quantizer
