@@ -19,10 +19,13 @@ from benchmarks.report import Row, report
 from hwlut.accuracy import accuracy
 from hwlut.fit.genetic import Chords, Genetic
 from hwlut.fit.lines import Moments
+from hwlut.fit.slopes import Slopes
 from hwlut.fixed import Fixed
 from hwlut.functions import FUNCTIONS
 from hwlut.hdl import generate
+from hwlut.nn import PwlActivation
 from hwlut.ops import implementation, lookup, table
+from hwlut.quant import Quantizer
 from hwlut.share import share
 from hwlut.units import Pwl
 from hwlut.verify.beats import streams
@@ -129,7 +132,7 @@ def genetic_rows() -> list[Row]:
     grid = np.arange(*method.x_range, 0.01)
     points, targets = grid.tolist(), gelu(grid)
     moments = Moments.of(grid, targets, np.full(len(grid), 1 / len(grid)), np.arange(len(grid) + 1))
-    chords = Chords(gelu, method.anchors, Fixed(8, 6), Fixed(8, 6))
+    chords = Chords(gelu, method.anchors, Slopes.of(Fixed(8, 6)), Fixed(8, 6))
 
     def vectorised(genes: np.ndarray) -> np.ndarray:
         return chords.errors(moments, lambda genes: np.searchsorted(grid, genes), genes)
@@ -267,9 +270,44 @@ def _lookup_row(output: Fixed | None, label: str) -> Row:
     )
 
 
+def activation_rows() -> list[Row]:
+    """One thread, a million floats through PwlActivation: quantized, looked up, dequantized."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    x = torch.randn(1_000_000, generator=torch.Generator().manual_seed(0))
+    given = PwlActivation(_shipped("gelu_8"), Quantizer(Fixed(8, 5)))
+    calibrated = PwlActivation(_shipped("gelu_8"))
+    calibrated.quantizer.observe(x)
+    rows = [
+        _activation_row("forward, scale given", x, given),
+        _activation_row("forward, scale calibrated", x, calibrated),
+        _activation_row("forward and backward, scale calibrated", x.requires_grad_(), calibrated),
+    ]
+    torch.set_num_threads(threads)
+    return rows
+
+
+def _activation_row(label: str, x: torch.Tensor, module: PwlActivation) -> Row:
+    def call(function: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[], object]:
+        if not x.requires_grad:
+            return lambda: function(x)
+        return lambda: torch.autograd.grad(function(x), x, torch.ones_like(x))
+
+    ours, baseline = _seconds(50, call(module), call(torch.nn.functional.gelu))
+    return Row(
+        name=f"PwlActivation gelu_8 ({implementation('quantized_lookup', 'cpu')}), 1 thread, 1 M floats, {label}",
+        unit="s",
+        ours=ours,
+        baseline=baseline,
+        against="torch gelu, the same",
+        target=1.5,
+        bounds="ratio",
+    )
+
+
 if __name__ == "__main__":
     report(
         "pwl",
-        [*accuracy_rows(), *fit_rows(), *genetic_rows(), *simulation_rows(), *lookup_rows()],
+        [*accuracy_rows(), *fit_rows(), *genetic_rows(), *simulation_rows(), *lookup_rows(), *activation_rows()],
         tools={"verilator": str(find_verilator()).removeprefix("Verilator "), "c++": compiler()[1]},
     )

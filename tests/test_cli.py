@@ -215,6 +215,16 @@ def test_fit_genetic(run, tmp_path):
     assert status == 0 and expected.items() <= object_of(out)["meta"]["settings"].items()
 
 
+def test_fit_objectives(run, tmp_path):
+    Path("h.json").write_text('{"edges": [-1, 0, 1], "counts": [1, 2]}')
+    given = "--segments 3 --input-bits 6 --scales 3 --slope-digits 2 --json".split()
+    code = "--objective code --output-format s6.3 --weights h.json --weight-floor 0.5 --slope-frac 4 --intercept-bits 6"
+    meta = object_of(run("fit", "gelu", *given, *code.split())[1])["meta"]
+    assert meta["objective"] == "code" and {"slope_digits": 2, "weight_floor": 0.5}.items() <= meta.items()
+    meta = object_of(run("fit", "gelu", *given, "--objective", "max")[1])["meta"]
+    assert meta["certified"] and meta["max_error"] > 0 and "weight_floor" not in meta
+
+
 def test_fit_all(run, monkeypatch, tmp_path):
     monkeypatch.setattr(catalogue, "CATALOGUE", (("hswish", 8),))
     status, out, err = run("fit", "--all", "tables")
@@ -385,6 +395,10 @@ FIT = {
     "--output-format s99": "Fixed bits must be from 1 to 64, not 99",
     "--segments 0": "fit segments must be from 1 to 256, not 0",
     "--method magic": "fit method must be one of optimal, genetic, not 'magic'",
+    "--objective area": "fit objective must be one of mse, max, code, not 'area'",
+    "--objective code": "fit objective 'code' needs an output format",
+    "--weights no.npy": "no.npy: no such file",
+    "--slope-digits 0": "fit slope_digits must be from 1 to 16, not 0",
     "--population 9": "--population must be given with --method genetic",
     "--polish": "--polish must be given with --method genetic",
     "--published --scales 3": "--published must be given without --scales",

@@ -15,6 +15,7 @@ from hwlut.fit.evolution import Evolution
 from hwlut.fit.genetic import Chords
 from hwlut.fit.lines import Moments
 from hwlut.fit.presets import PUBLISHED
+from hwlut.fit.slopes import Slopes
 from hwlut.functions import FUNCTIONS
 
 SMALL = {"input": Fixed(5), "scales": (0, 2), "domain": (-4, 4), "slope_frac": 6, "intercept_frac": 8}
@@ -125,7 +126,7 @@ def test_published_errors_are_those_of_a_loop_over_points():
     x = np.arange(-4, 4, 0.01)
     y = FUNCTIONS["silu"](x)
     moments = Moments.of(x, y, np.full(len(x), 1 / len(x)), np.arange(len(x) + 1))
-    chords = Chords(FUNCTIONS["silu"], (-4.0, 4.0), Fixed(8, 6), Fixed(8, 6))
+    chords = Chords(FUNCTIONS["silu"], (-4.0, 4.0), Slopes.of(Fixed(8, 6)), Fixed(8, 6))
     genes = np.sort(np.random.default_rng(0).uniform(-4, 4, (20, 7)), axis=1)
     genes[0] = [-3, -1, 0.3, 1.5, 1.5, 1.5, 3.7]  # breakpoints that coincide
     errors = chords.errors(moments, lambda genes: np.searchsorted(x, genes), genes)

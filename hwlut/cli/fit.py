@@ -66,6 +66,16 @@ def fit(
         str | None, typer.Option(help="Such as s8.5, or s8 at the input's scale; the accumulator unless given.")
     ] = None,
     rounding: Annotated[str, typer.Option(help="To --output-format: half_up, half_even or floor.")] = "half_up",
+    slope_digits: Annotated[
+        int | None, typer.Option(help="Most non-zero signed digits of a slope; any number unless given.")
+    ] = None,
+    objective: Annotated[
+        str, typer.Option(help="mse; max, the largest error; code, the codes of --output-format.")
+    ] = "mse",
+    weights: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Calibration: .npy samples or a .json histogram.")
+    ] = None,
+    weight_floor: Annotated[float, typer.Option(help="Part of the weights that all codes share alike.")] = 0.1,
     method: Annotated[str, typer.Option(help="optimal or genetic.")] = "optimal",
     seed: Annotated[int, typer.Option(help="Of a genetic fit; recorded in the table.")] = 0,
     published: Annotated[
@@ -105,7 +115,7 @@ def fit(
     dask: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Run --all on this Dask scheduler.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Fit a table to a function with the least mean squared error over its input codes."""
+    """Fit a table to a function with the least error over its input codes."""
     if all_into is not None:
         _refuse_others(context, "--all", ("all_into", "dask", "as_json"))
         _fit_all(all_into, dask, as_json)
@@ -121,7 +131,7 @@ def fit(
     elif settings and method != "genetic":
         raise ValueError(f"--{next(iter(settings)).replace('_', '-')} must be given with --method genetic")
 
-    from hwlut.fit import Genetic
+    from hwlut.fit import Activations, Genetic
     from hwlut.fit import fit as fit_table
     from hwlut.fit import published as published_problem
 
@@ -146,6 +156,10 @@ def fit(
                 "symmetry": symmetry,
                 "output": None if output_format is None else _format(output_format),
                 "rounding": rounding,
+                "slope_digits": slope_digits,
+                "objective": objective,
+                "weights": None if weights is None else Activations.load(weights),
+                "weight_floor": weight_floor,
             }
         unit = fit_table(**given, name=name, seed=seed)
     path = file or Path(f"{unit.name}.json")

@@ -5,7 +5,10 @@ import types
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from hwlut import __version__
+from hwlut.fit.activations import Activations
 from hwlut.fit.genetic import Genetic
 from hwlut.fit.objective import Method, Problem, Solution
 from hwlut.fit.optimal import Optimal
@@ -15,7 +18,7 @@ from hwlut.functions import Function
 from hwlut.functions import function as function_of
 from hwlut.units.pwl import Pwl, Symmetry
 
-__all__ = ["fit", "published", "METHODS", "Genetic", "Method", "Optimal", "Problem", "Solution"]
+__all__ = ["fit", "published", "METHODS", "Activations", "Genetic", "Method", "Optimal", "Problem", "Solution"]
 
 _INT8 = Fixed(8)
 
@@ -44,8 +47,12 @@ def fit(
     rounding: str = "half_up",
     name: str | None = None,
     seed: int = 0,
+    objective: str = "mse",
+    weights: Activations | None = None,
+    weight_floor: float = 0.1,
+    slope_digits: int | None = None,
 ) -> Pwl:
-    """The parameter table of `function` with the least mean squared error.
+    """The parameter table of `function` with the least mean squared error, or of another objective.
 
     The error is that of the exact accumulator over all input codes of the domain, averaged over the
     scales, also where `output` then rounds it. `hwlut.fit.Problem` has the ranges.
@@ -61,6 +68,10 @@ def fit(
     symmetry: keep a table of |q| only; "auto" takes the function's own symmetry.
     output, rounding, name: the unit's, by default the accumulator, and ``<function>_<segments>``.
     seed: of a method that draws random numbers; recorded in any case.
+    objective: "mse"; "max", the largest absolute error of the accumulator; "code", the mean squared
+        difference of the codes of `output`.
+    weights, weight_floor: weigh the codes by calibration, mixed with that part of equal weights.
+    slope_digits: the most non-zero signed digits of a slope.
 
     Raises TypeError or ValueError for what cannot be fitted.
     """
@@ -90,10 +101,15 @@ def fit(
         breakpoint_frac=breakpoint_frac,
         symmetry=target.symmetry if symmetry == "auto" else Symmetry(symmetry),
         seed=seed,
+        slope_digits=slope_digits,
+        objective=objective,
+        output=output,
+        rounding=rounding,
+        weights=weights,
+        weight_floor=weight_floor,
     )
     solution = chosen(problem)
-    unit = _unit(problem, solution, f"{target.name}_{segments}" if name is None else name)
-    unit = unit.replace(output=output, rounding=rounding)
+    unit = problem.unit(solution, f"{target.name}_{segments}" if name is None else name)
     mse = problem.mse(unit)
     meta = {
         "method": chosen.name,
@@ -101,6 +117,7 @@ def fit(
         "seed": seed,
         "hwlut": __version__,
         "domain": list(problem.reach),
+        **_demands(problem, unit),
         "mse": float(f"{mse:.6g}"),
         "certified": solution.certified,
     }
@@ -119,21 +136,22 @@ def _method(method: str | Method) -> Method:
     return method
 
 
-def _unit(problem: Problem, solution: Solution, name: str) -> Pwl:
-    """The unit of a solution, whose result is the accumulator."""
-    return Pwl(
-        name=name,
-        function=problem.function.name,
-        input=problem.input,
-        scales=problem.scales,
-        breakpoint_frac=problem.breakpoint_frac,
-        breakpoints=solution.breakpoints,
-        slope=solution.slope,
-        slopes=solution.slopes,
-        intercept=solution.intercept,
-        intercepts=solution.intercepts,
-        symmetry=problem.symmetry,
-    )
+def _demands(problem: Problem, unit: Pwl) -> dict[str, Any]:
+    """What a table was fitted for beyond the mean squared error, and how far it came."""
+    demands: dict[str, Any] = {}
+    if problem.slope_digits is not None:
+        demands["slope_digits"] = problem.slope_digits
+    if problem.weights is not None:
+        demands["weight_floor"] = problem.weight_floor
+    if problem.objective != "mse":
+        demands["objective"] = problem.objective
+    if problem.objective == "max":
+        demands["max_error"] = float(f"{problem.max_error(unit):.6g}")
+    if problem.objective == "code":
+        difference = problem.code_differences(unit)
+        demands["code_mse"] = float(f"{(problem.points.weight * difference**2).sum():.6g}")
+        demands["wrong_codes"] = float(f"{np.mean(difference != 0):.6g}")
+    return demands
 
 
 def _distance(problem: Problem, mse: float) -> dict[str, float]:
@@ -141,7 +159,7 @@ def _distance(problem: Problem, mse: float) -> dict[str, float]:
     if problem.input.bits > _COMPARED_BITS:
         return {}
     best = Optimal()(problem)
-    least = problem.mse(_unit(problem, best, "optimum"))
+    least = problem.mse(problem.unit(best, "optimum"))
     if not best.certified or least == 0:
         return {}
     return {"optimum_mse": float(f"{least:.6g}"), "above_optimum": float(f"{mse / least - 1:.4g}")}

@@ -27,11 +27,14 @@ class Table:
 class Boundaries:
     """All breakpoints from first[k] to last[k] part the codes alike and are boundary k.
 
-    moments: of the problem's points, cut at the boundaries.
+    order: the problem's points as breakpoints part them; boundary k stands before the cuts[k]-th.
+    moments: of the points, cut at the boundaries.
     """
 
     first: np.ndarray
     last: np.ndarray
+    order: np.ndarray
+    cuts: np.ndarray
     moments: Moments
 
     @classmethod
@@ -47,7 +50,8 @@ class Boundaries:
         first = np.concatenate([[np.min(points.code << shift)], lowest])
         last = np.concatenate([lowest - 1, lowest[-1:]])
         cuts = np.concatenate([[0], np.cumsum(counts)])
-        return cls(first, last, Moments.of(points.x[order], points.y[order], points.weight[order], cuts))
+        moments = Moments.of(points.x[order], points.y[order], points.weight[order], cuts)
+        return cls(first, last, order, cuts, moments)
 
     def at(self, breakpoints: np.ndarray) -> np.ndarray:
         """The boundary of each breakpoint code."""

@@ -19,6 +19,7 @@ from hwlut.fit.evolution import Evolution
 from hwlut.fit.lines import Moments, step
 from hwlut.fit.objective import Problem, Solution
 from hwlut.fit.optimal import descend, formats, least_squares_path
+from hwlut.fit.slopes import Slopes
 from hwlut.fixed import Fixed
 from hwlut.functions import Function
 
@@ -64,6 +65,8 @@ class Genetic(Evolution):
             raise TypeError(f"genetic polish must be true or false, not {self.polish!r}")
 
     def __call__(self, problem: Problem) -> Solution:
+        if problem.objective != "mse":
+            raise ValueError(f"fit method genetic must have objective 'mse', not {problem.objective!r}")
         boundaries = Boundaries.of(problem)
         moments = boundaries.moments
         near = least_squares_path(moments, problem.segments)
@@ -87,7 +90,7 @@ class Genetic(Evolution):
             return boundaries.solution(descend(moments, path, slopes, intercepts, _STEPS), certified=False)
         k, b = (codes[0].astype(np.int64) for codes in chords.codes(genes))
         error = float(chords.errors(moments, lambda genes: boundaries.at(_codes(genes, problem)), genes)[0])
-        return boundaries.solution(Table(error, path, chords.slope, k, chords.intercept, b), certified=False)
+        return boundaries.solution(Table(error, path, chords.slopes.format, k, chords.intercept, b), certified=False)
 
 
 @dataclass(frozen=True)
@@ -96,11 +99,11 @@ class Chords:
 
     function: Function
     anchors: tuple[float, float]
-    slope: Fixed
+    slopes: Slopes
     intercept: Fixed
 
     def __str__(self) -> str:
-        return f"{self.anchors} {self.slope} {self.intercept}"
+        return f"{self.anchors} {self.slopes.format} {len(self.slopes.codes)} {self.intercept}"
 
     def codes(self, genes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(individuals, segments) slope and intercept codes of (individuals, genes) breakpoints."""
@@ -111,7 +114,8 @@ class Chords:
         run, rise = np.diff(x), np.diff(y)
         slope = np.divide(rise, run, out=np.zeros_like(run), where=run > 0)
         intercept = y[:, :-1] - slope * x[:, :-1]
-        return _nearest(slope, self.slope), _nearest(intercept, self.intercept)
+        b = np.clip(np.rint(intercept / step(self.intercept)), self.intercept.min, self.intercept.max)
+        return self.slopes.codes[self.slopes.nearest(slope)], b
 
     def errors(self, moments: Moments, cut: Callable[[np.ndarray], np.ndarray], genes: np.ndarray) -> np.ndarray:
         """(individuals,) errors over the points of `moments`, where `cut` gives the boundary of each breakpoint."""
@@ -119,11 +123,11 @@ class Chords:
         path = np.concatenate([ends[0], cut(genes), ends[1]], axis=1)
         k, b = self.codes(genes)
         lines = moments.lines(path[:, :-1].ravel(), path[:, 1:].ravel())
-        return lines.error(k.ravel() * step(self.slope), b.ravel() * step(self.intercept)).reshape(k.shape).sum(axis=1)
-
-
-def _nearest(values: np.ndarray, format: Fixed) -> np.ndarray:
-    return np.clip(np.rint(values / step(format)), format.min, format.max)
+        return (
+            lines.error(k.ravel() * step(self.slopes.format), b.ravel() * step(self.intercept))
+            .reshape(k.shape)
+            .sum(axis=1)
+        )
 
 
 def _codes(genes: np.ndarray, problem: Problem) -> np.ndarray:

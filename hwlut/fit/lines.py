@@ -1,4 +1,4 @@
-"""Lines through spans of points: least squares, and the best line on a grid of coefficients."""
+"""Least-squares lines through spans of points."""
 
 from dataclasses import dataclass
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from hwlut.fixed import Fixed
 
-__all__ = ["Lines", "Moments", "closest", "slope_gap", "step"]
+__all__ = ["Lines", "Moments", "step"]
 
 _BLOCK = 1 << 14
 """Spans at a time whose arrays stay in the processor's cache."""
@@ -112,45 +112,3 @@ class Moments:
         """The least-squares error of each span: `lines(left, right).rss`, for very many spans."""
         blocks = (slice(start, start + _BLOCK) for start in range(0, len(left), _BLOCK))
         return np.concatenate([self.lines(left[block], right[block]).rss for block in blocks])
-
-
-def slope_gap(lines: Lines, slope: Fixed) -> np.ndarray:
-    """How far each least-squares slope lies from the format's nearest, in real units."""
-    nearest = np.clip(np.rint(lines.slope / step(slope)), slope.min, slope.max)
-    return abs(nearest * step(slope) - lines.slope)
-
-
-def closest(
-    lines: Lines, slope: Fixed, intercept: Fixed, limit: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The best (error, slope code, intercept code) of each span on the grid of the two formats.
-
-    A closest-vector search: for a given slope the best intercept is the nearest code, and slopes
-    are walked outwards from the least-squares one until the slope alone costs more than the best
-    pair found. A span whose error is not below its `limit` gets an error of infinity.
-    """
-    slope_step, intercept_step = step(slope), step(intercept)
-    wanted = lines.slope / slope_step
-    first = np.clip(np.rint(wanted), slope.min, slope.max)
-    outside = (wanted < slope.min) | (wanted > slope.max)
-    offset = np.where(outside, 1, -1) * abs(wanted - first)
-    furthest = np.maximum(first - slope.min, slope.max - first)
-    bound, error = limit.copy(), np.full(len(limit), np.inf)
-    codes = np.zeros((2, len(limit)))
-
-    alive = np.flatnonzero(lines.rss < limit)
-    distance = 0
-    while len(alive):
-        here = lines[alive]
-        for k in (first[alive] + distance, first[alive] - distance) if distance else (first[alive],):
-            level = here.y - k * slope_step * here.x
-            b = np.clip(np.rint(level / intercept_step), intercept.min, intercept.max)
-            cost = here.error(k * slope_step, b * intercept_step)
-            better = (k >= slope.min) & (k <= slope.max) & (cost < bound[alive])
-            found = alive[better]
-            bound[found] = error[found] = cost[better]
-            codes[:, found] = k[better], b[better]
-        distance += 1
-        nearest = np.maximum(distance + offset[alive], 0) * slope_step
-        alive = alive[(here.rss + here.spread * nearest**2 < bound[alive]) & (distance <= furthest[alive])]
-    return error, codes[0].astype(np.int64), codes[1].astype(np.int64)

@@ -15,8 +15,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from hwlut.fit.boundaries import Boundaries, Table
-from hwlut.fit.lines import Moments, closest, slope_gap
+from hwlut.fit.coded import coded
+from hwlut.fit.lines import Moments
+from hwlut.fit.minimax import minimax
 from hwlut.fit.objective import Problem, Solution
+from hwlut.fit.slopes import Slopes, closest
 from hwlut.fit.spans import Spans
 from hwlut.fixed import Fixed
 
@@ -34,14 +37,15 @@ _MANY = 1 << 22
 
 @dataclass(frozen=True)
 class Optimal:
-    """The table of least error.
+    """The table of least error, or of the least of another objective.
 
     First a good table, the best of all near it, whose error then drops nearly all spans from the
     search of everything. Where more than some four million spans are left (wide inputs with coarse
     slopes), the good table is returned, and not certified.
 
     A fraction of "auto" is the finest that holds the coefficients of a good least-squares table,
-    or one bit more or less, whichever has the lowest error; of equal ones the smaller.
+    or one bit more or less, whichever has the lowest error; of equal ones the smaller. For objective
+    "code" it is the first of these.
     """
 
     name: ClassVar[str] = "optimal"
@@ -52,19 +56,22 @@ class Optimal:
         moments = boundaries.moments
         path = least_squares_path(moments, problem.segments)
         slopes, intercepts = formats(problem, moments, path)
+        if problem.objective == "max":
+            return boundaries.solution(minimax(problem, boundaries, slopes, intercepts), certified=True)
+        if problem.objective == "code":
+            return boundaries.solution(*coded(problem, boundaries, slopes[-2:][0], intercepts[-2:][0]))
         table = descend(moments, path, slopes, intercepts)
         exact = table.error <= moments.noise
         best = table if exact else _best_table(moments, problem.segments, slopes, intercepts, table.error)
         return boundaries.solution(best or table, certified=best is not None)
 
 
-def formats(problem: Problem, moments: Moments, path: np.ndarray) -> tuple[list[Fixed], list[Fixed]]:
-    """The slope and intercept formats to try: those given, or such as may suit the lines along `path` best."""
+def formats(problem: Problem, moments: Moments, path: np.ndarray) -> tuple[list[Slopes], list[Fixed]]:
+    """The slopes and intercept formats to try: those given, or such as may suit the lines along `path` best."""
     lines = moments.lines(path[:-1], path[1:])
-    return (
-        _formats(problem.slope_bits, problem.slope_frac, lines.slope, problem.input.bits),
-        _formats(problem.intercept_bits, problem.intercept_frac, lines.intercept, problem.input.bits),
-    )
+    slopes = _formats(problem.slope_bits, problem.slope_frac, lines.slope, problem.input.bits)
+    intercepts = _formats(problem.intercept_bits, problem.intercept_frac, lines.intercept, problem.input.bits)
+    return [Slopes.of(slope, problem.slope_digits) for slope in slopes], intercepts
 
 
 def _formats(bits: int, frac: int | str, values: np.ndarray, input_bits: int) -> list[Fixed]:
@@ -101,7 +108,7 @@ def least_squares_path(moments: Moments, segments: int) -> np.ndarray:
 
 
 def descend(
-    moments: Moments, path: np.ndarray, slopes: list[Fixed], intercepts: list[Fixed], steps: tuple[int, ...] = (1,)
+    moments: Moments, path: np.ndarray, slopes: list[Slopes], intercepts: list[Fixed], steps: tuple[int, ...] = (1,)
 ) -> Table:
     """A table that is the best of those whose boundaries lie near its own, so many steps apart, reached from `path`."""
     lines, no_limit = moments.lines(path[:-1], path[1:]), np.full(len(path) - 1, np.inf)
@@ -119,7 +126,7 @@ def descend(
 
 
 def _best_table(
-    moments: Moments, segments: int, slopes: list[Fixed], intercepts: list[Fixed], bound: float
+    moments: Moments, segments: int, slopes: list[Slopes], intercepts: list[Fixed], bound: float
 ) -> Table | None:
     """The best table in any of the formats, where one of error `bound` exists; None where it takes too long."""
     spans = _useful_spans(moments.rough(), segments, bound * (1 + _TOLERANCE))
@@ -128,7 +135,7 @@ def _best_table(
     lines = moments.lines(spans.left, spans.right)
     best = None
     for slope in slopes:
-        costs = lines.rss + lines.spread * slope_gap(lines, slope) ** 2
+        costs = lines.rss + lines.spread * slope.gap(lines.slope) ** 2
         useful, slack = spans.useful(costs, segments, bound * (1 + _TOLERANCE) + moments.noise)
         part = Spans(len(moments), spans.left[useful], spans.right[useful])
         for intercept in intercepts:
@@ -139,7 +146,7 @@ def _best_table(
             if error < (np.inf if best is None else best.error * (1 - _TOLERANCE)):
                 path = part.path(errors, forward, _TOLERANCE * bound)
                 chosen = part.find(path)
-                best = Table(error, path, slope, k[chosen], intercept, b[chosen])
+                best = Table(error, path, slope.format, k[chosen], intercept, b[chosen])
                 bound = min(bound, error)
     return best
 

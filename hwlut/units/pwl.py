@@ -141,7 +141,7 @@ class Pwl(Unit, schema="hwlut.pwl/1"):
                 for q in ends:
                     magnitude = q if self.symmetry is Symmetry.NONE else abs(q)
                     if first <= magnitude <= last and q <= self.input.max:
-                        acc = self._accumulate(self.slopes[segment], self.intercepts[segment], magnitude, q, s)
+                        acc = self.accumulate(self.slopes[segment], self.intercepts[segment], magnitude, q, s)
                         low, high = min(low, acc), max(high, acc)
         return signed_bits(low, high)
 
@@ -152,8 +152,8 @@ class Pwl(Unit, schema="hwlut.pwl/1"):
         spans = ((max(lowest, a), min(highest, b - 1)) for a, b in zip(edges, edges[1:]))
         return [(segment, span) for segment, span in enumerate(spans) if span[0] <= span[1]]
 
-    def _accumulate(self, slope: Any, intercept: Any, magnitude: Any, q: Any, scale: int) -> Any:
-        """The accumulator of ints or tensors: the line at `magnitude`, corrected where q < 0."""
+    def accumulate(self, slope: Any, intercept: Any, magnitude: Any, q: Any, scale: int) -> Any:
+        """The accumulator of ints, arrays or tensors: the line at `magnitude`, corrected where q < 0."""
         point = self.point(scale)
         acc = (slope * magnitude << (point - self.slope.frac - scale)) + (intercept << (point - self.intercept.frac))
         negative = (q < 0) * 1
@@ -164,6 +164,13 @@ class Pwl(Unit, schema="hwlut.pwl/1"):
         elif self.symmetry is Symmetry.COMPLEMENT:
             acc = acc + negative * ((1 << point) - 2 * acc)
         return acc
+
+    def rounded(self, acc: Any, scale: int) -> Any:
+        """The result code of accumulators at `scale`: ints, arrays or tensors."""
+        if self.output is None:
+            return acc
+        format = self.output_format(scale)
+        return saturate(round_shift(acc, self.point(scale) - format.frac, self.rounding), format)
 
     def input_format(self, scale: int) -> Fixed:
         """Format of the input codes at `scale`."""
@@ -207,10 +214,9 @@ class Pwl(Unit, schema="hwlut.pwl/1"):
 
         magnitude = q if self.symmetry is Symmetry.NONE else q.abs()
         segment = torch.bucketize(magnitude.contiguous(), constant(self.breakpoint_codes(s)), right=True)
-        result = self._accumulate(constant(self.slopes)[segment], constant(self.intercepts)[segment], magnitude, q, s)
+        result = self.accumulate(constant(self.slopes)[segment], constant(self.intercepts)[segment], magnitude, q, s)
         format = self.output_format(s)
-        if self.output is not None:
-            result = saturate(round_shift(result, self.point(s) - format.frac, self.rounding), format)
+        result = self.rounded(result, s)
         return result.to(torch.int32 if format.bits + (not format.signed) <= 32 else torch.int64)
 
     @property
