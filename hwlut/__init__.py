@@ -16,6 +16,7 @@ _HOMES = {
     "ToolError": "hwlut.errors",
     "Unit": "hwlut.units",
     "Pwl": "hwlut.units",
+    "Direct": "hwlut.units",
     "Program": "hwlut.units",
     "Requantize": "hwlut.units",
     "load": "hwlut.units",
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from hwlut.fit import fit
     from hwlut.fixed import Fixed, Rounding
     from hwlut.hdl import component, verilog
-    from hwlut.units import Program, Pwl, Requantize, Unit, load
+    from hwlut.units import Direct, Program, Pwl, Requantize, Unit, load
     from hwlut.verify import check
 
 

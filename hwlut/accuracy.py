@@ -1,14 +1,17 @@
 """How far a unit is from the function it approximates, over every input code."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from hwlut.functions import function
 from hwlut.unit import Unit
+from hwlut.units.direct import Direct
+from hwlut.units.program import Program
 from hwlut.units.pwl import Pwl
 
-__all__ = ["Accuracy", "Samples", "accuracy", "approximating", "fitted_domain", "samples"]
+__all__ = ["Accuracy", "Samples", "accuracy", "approximating", "fitted_domain", "held", "samples"]
 
 _BITS_LIMIT = 24
 
@@ -39,36 +42,46 @@ class Samples:
     result: np.ndarray
 
 
-def approximating(unit: Unit) -> Pwl:
-    """`unit` itself when it is piecewise linear and names its function, else ValueError."""
-    if not isinstance(unit, Pwl):
-        raise ValueError(f"accuracy needs a Pwl table, not {type(unit).__name__} {unit.name!r}")
+def approximating(unit: Unit) -> Pwl | Direct | Program:
+    """`unit` itself when it is a Pwl, a Direct or a program and names its function, else ValueError."""
+    if not isinstance(unit, (Pwl, Direct, Program)):
+        raise ValueError(f"accuracy needs a Pwl or Direct table, not {type(unit).__name__} {unit.name!r}")
     if unit.function is None:
         raise ValueError(f"accuracy needs a table that names its function; {unit.name!r} has none")
     return unit
 
 
 def fitted_domain(unit: Unit) -> tuple[float, float]:
-    """Domain of the function that `unit` approximates."""
-    return function(approximating(unit).function or "").domain
+    """Domain of the function that `unit` approximates; all reals for a program, which reduces its input to that."""
+    target = function(approximating(unit).function or "")
+    return (-math.inf, math.inf) if isinstance(unit, Program) else target.domain
+
+
+def held(unit: Unit, values: np.ndarray) -> np.ndarray:
+    """Where the function's `values` are finite and, as programs saturate, in the range of a program's output."""
+    if not isinstance(unit, Program):
+        return np.isfinite(values)
+    low, high = (np.ldexp(float(end), -unit.output.frac) for end in (unit.output.min, unit.output.max))
+    return (low <= values) & (values <= high)
 
 
 def samples(unit: Unit, scale: int, domain: tuple[float, float] | None = None) -> Samples:
-    """Every input code of `unit` whose value at `scale` lies in `domain` (the function's by default)."""
+    """Every input code of `unit` whose value at `scale` lies in `domain` (`fitted_domain` by default), if `held`."""
     import torch
 
-    pwl = approximating(unit)
-    target = function(pwl.function or "")
-    low, high = target.domain if domain is None else domain
+    table = approximating(unit)
+    target = function(table.function or "")
+    low, high = fitted_domain(unit) if domain is None else domain
     if not low < high:
         raise ValueError(f"domain must be from a lower to a higher number, not {low:g} to {high:g}")
-    if pwl.input.bits > _BITS_LIMIT:
-        raise ValueError(f"every code is evaluated: input bits must be at most {_BITS_LIMIT}, not {pwl.input.bits}")
-    codes = np.arange(pwl.input.min, pwl.input.max + 1)
+    if table.input.bits > _BITS_LIMIT:
+        raise ValueError(f"every code is evaluated: input bits must be at most {_BITS_LIMIT}, not {table.input.bits}")
+    codes = np.arange(table.input.min, table.input.max + 1)
     codes = codes[(low <= np.ldexp(codes, -scale)) & (np.ldexp(codes, -scale) <= high)]
+    codes = codes[held(unit, target(np.ldexp(codes, -scale)))]
     x = np.ldexp(codes, -scale)
-    result = pwl(torch.from_numpy(codes), scale=scale).numpy()
-    return Samples(codes, x, target(x), np.ldexp(result.astype(np.float64), -pwl.output_format(scale).frac))
+    result = table(torch.from_numpy(codes), scale=scale).numpy()
+    return Samples(codes, x, target(x), np.ldexp(result.astype(np.float64), -table.output_format(scale).frac))
 
 
 def accuracy(unit: Unit, domain: tuple[float, float] | None = None) -> list[Accuracy]:

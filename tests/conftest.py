@@ -7,7 +7,21 @@ import shutil
 
 import pytest
 
-INSTALLED = ("cocotb", "cocotbext", "g++", "hatchling", "hypothesis", "iverilog", "make", "mkdocs", "perl", "verilator")
+INSTALLED = (
+    "cocotb",
+    "cocotbext",
+    "g++",
+    "hatchling",
+    "hypothesis",
+    "iverilog",
+    "make",
+    "mkdocs",
+    "perl",
+    "qflow-tech-osu018",
+    "sta",
+    "verilator",
+    "yosys",
+)
 """Tools and packages that ./dev installs: where CI is set, no test may be skipped for want of one."""
 
 

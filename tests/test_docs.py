@@ -99,6 +99,8 @@ def test_blocks_run(page, tmp_path, monkeypatch, environment, need):
     found = list(blocks(page))
     if any(re.search(r"hwlut sim|hwlut\.check|hwlut\.ops", block.text) for block in found):
         need("g++", "make", "verilator")
+    if any("hwlut synth" in block.text for block in found):
+        need("g++", "sta", "verilator", "yosys")
     folder = tmp_path / "work"
     folder.mkdir()
     (folder / "pretrained").symlink_to(ROOT / "pretrained")

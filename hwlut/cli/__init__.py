@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import typer
 from typer.exceptions import TyperException
 
-from hwlut.cli import eval, fit, gen_rtl, import_, info, plot, sim
+from hwlut.cli import eval, fit, gen_rtl, import_, info, plot, reduce, sim, synth
 from hwlut.cli.screen import note
 from hwlut.errors import ToolError
 
@@ -17,8 +17,10 @@ __all__ = ["app", "main"]
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 app.command("fit")(fit.fit)
 app.command("import")(import_.import_)
+app.command("reduce")(reduce.reduce)
 app.command("gen-rtl")(gen_rtl.gen_rtl)
 app.command("sim")(sim.sim)
+app.command("synth")(synth.synth)
 app.command("eval")(eval.evaluate)
 app.command("plot")(plot.plot)
 app.command("info")(info.info)

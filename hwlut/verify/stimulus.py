@@ -9,7 +9,7 @@ import numpy as np
 
 from hwlut.errors import ToolError
 from hwlut.fixed import Fixed
-from hwlut.units import Program, Pwl, Requantize, Unit
+from hwlut.units import Direct, Program, Pwl, Requantize, Unit
 
 if TYPE_CHECKING:
     import torch
@@ -86,6 +86,21 @@ def _(unit: Pwl, scale: int | None, seed: int) -> Stimulus:
     where = f"at scale {scales[0]}" if len(scales) == 1 else f"at scales {', '.join(map(str, scales))}"
     scope = f"{_coverage(exhaustive, seed)} {where}"
     return Stimulus(inputs=inputs, labels=labels, results=results, exhaustive=exhaustive, scope=scope)
+
+
+@stimulus.register
+def _(unit: Direct, scale: int | None, seed: int) -> Stimulus:
+    at = unit.chosen_scale(scale)
+    q, exhaustive = _codes(unit.input, [], EXHAUSTIVE_LIMIT, np.random.default_rng(seed))
+
+    def results(engine: str) -> np.ndarray:
+        import torch
+
+        return _evaluator(unit, engine)(torch.from_numpy(q), {}).cpu().to(torch.int64).numpy()
+
+    labels = {"q": q, "scale": np.full_like(q, at)}
+    scope = f"{_coverage(exhaustive, seed)} at scale {at}"
+    return Stimulus(inputs={"q": q}, labels=labels, results=results, exhaustive=exhaustive, scope=scope)
 
 
 @stimulus.register

@@ -1,0 +1,19 @@
+"""Synthesis: what a unit takes up once it is gates or look-up tables, before layout."""
+
+from hwlut.verify.synthesis.compare import Candidate, Comparison, compare, picture
+from hwlut.verify.synthesis.flow import TARGETS, Netlist, map_verilog
+from hwlut.verify.synthesis.liberty import Liberty
+from hwlut.verify.synthesis.synthesize import Synthesis, synthesize
+
+__all__ = [
+    "TARGETS",
+    "Candidate",
+    "Comparison",
+    "Liberty",
+    "Netlist",
+    "Synthesis",
+    "compare",
+    "map_verilog",
+    "picture",
+    "synthesize",
+]
