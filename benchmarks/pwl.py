@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 import hwlut
+from benchmarks.area import area_rows
 from benchmarks.report import Row, report
 from hwlut.accuracy import accuracy
 from hwlut.fit.genetic import Chords, Genetic
@@ -31,6 +32,7 @@ from hwlut.units import Pwl
 from hwlut.verify.beats import streams
 from hwlut.verify.engine import Job
 from hwlut.verify.stimulus import stimulus
+from hwlut.verify.synthesis.flow import find_yosys
 from hwlut.verify.tools import compiler, find_verilator
 from hwlut.verify.verilator import run
 
@@ -308,6 +310,18 @@ def _activation_row(label: str, x: torch.Tensor, module: PwlActivation) -> Row:
 if __name__ == "__main__":
     report(
         "pwl",
-        [*accuracy_rows(), *fit_rows(), *genetic_rows(), *simulation_rows(), *lookup_rows(), *activation_rows()],
-        tools={"verilator": str(find_verilator()).removeprefix("Verilator "), "c++": compiler()[1]},
+        [
+            *accuracy_rows(),
+            *fit_rows(),
+            *genetic_rows(),
+            *simulation_rows(),
+            *lookup_rows(),
+            *activation_rows(),
+            *area_rows(),
+        ],
+        tools={
+            "verilator": str(find_verilator()).removeprefix("Verilator "),
+            "c++": compiler()[1],
+            "yosys": find_yosys()[1],
+        },
     )
