@@ -225,6 +225,14 @@ def test_fit_objectives(run, tmp_path):
     assert meta["certified"] and meta["max_error"] > 0 and "weight_floor" not in meta
 
 
+def test_fit_of_fewest_segments(run):
+    content = object_of(run("fit", "hswish", "--max-mse", "1e-4", "--scales", 5, "--json")[1])
+    segments = int(content["name"].removeprefix("hswish_"))
+    assert content["meta"]["mse"] <= 1e-4 and content["meta"]["bound"] == {"max_mse": 1e-4}
+    fewer = object_of(run("fit", "hswish", "--segments", segments - 1, "--scales", 5, "--json")[1])
+    assert fewer["meta"]["mse"] > 1e-4
+
+
 def test_fit_all(run, monkeypatch, tmp_path):
     monkeypatch.setattr(catalogue, "CATALOGUE", (("hswish", 8),))
     status, out, err = run("fit", "--all", "tables")
@@ -399,6 +407,10 @@ FIT = {
     "--objective code": "fit objective 'code' needs an output format",
     "--weights no.npy": "no.npy: no such file",
     "--slope-digits 0": "fit slope_digits must be from 1 to 16, not 0",
+    "--max-mse 1e-3 --segments 4": "--max-mse must be given without --segments",
+    "--max-mse 1e-3 --max-error 1": "fewest segments need one bound: max_mse or max_error",
+    "--max-error 1 --objective mse": "fit max_error must go with objective 'max', not 'mse'",
+    "--published --max-mse 1": "--published must be given without --max-mse",
     "--population 9": "--population must be given with --method genetic",
     "--polish": "--polish must be given with --method genetic",
     "--published --scales 3": "--published must be given without --scales",

@@ -315,3 +315,49 @@ def test_a_histogram_file(tmp_path):
 def test_bad_arguments_are_refused(error, message, arguments):
     with pytest.raises(error, match=f"^{message}$"):
         hwlut.fit("gelu", 4, **arguments)
+
+
+@pytest.mark.parametrize("bound", [{"max_mse": 3e-4}, {"max_error": 0.04}, {"max_error": 1.0}], ids=str)
+def test_fewest_segments(bound):
+    (label, most), figure = *bound.items(), "mse" if "max_mse" in bound else "max_error"
+    objective = "mse" if figure == "mse" else "max"
+    unit = hwlut.fit.fewest("silu", scales=(4,), slope_digits=2, **bound)
+    errors = [hwlut.fit("silu", n, scales=(4,), slope_digits=2, objective=objective).meta[figure] for n in range(1, 13)]
+    assert unit.segments == 1 + next(i for i, error in enumerate(errors) if error <= most)
+    assert unit.meta[figure] == errors[unit.segments - 1] and unit.meta["bound"] == {label: most}
+    assert unit.name == f"silu_{unit.segments}"
+
+
+@pytest.mark.parametrize(
+    "error, message, bounds",
+    [
+        (ValueError, "fewest segments need one bound: max_mse or max_error", {}),
+        (ValueError, "fewest segments need one bound: max_mse or max_error", {"max_mse": 1, "max_error": 1}),
+        (TypeError, "fit max_mse must be a number, not 'low'", {"max_mse": "low"}),
+        (ValueError, "fit max_mse must be at least 0, not -1", {"max_mse": -1}),
+        (ValueError, "fit max_error must be at least 0, not nan", {"max_error": math.nan}),
+        (ValueError, "fit max_mse must go with objective 'mse', not 'max'", {"max_mse": 1, "objective": "max"}),
+        (ValueError, "fit max_mse must be reached by 64 segments, which come to 5.*e-07", {"max_mse": 1e-9}),
+    ],
+)
+def test_bad_bounds_are_refused(error, message, bounds):
+    with pytest.raises(error, match=f"^{message}$"):
+        hwlut.fit.fewest("gelu", scales=(4,), slope_bits=4, **bounds)
+
+
+def test_a_lower_bound_is_one(monkeypatch):
+    """The bound of a search cut short, against the optimum of the whole one."""
+    given = {"input": Fixed(12), "scales": (8,), "slope_frac": 4, "intercept_frac": 10, "slope_bits": 6}
+    best = hwlut.fit("silu", 5, **given)
+    assert best.meta["certified"] and "mse_lower_bound" not in best.meta
+    monkeypatch.setattr("hwlut.fit.optimal._MANY", 1 << 15)
+    cut = hwlut.fit("silu", 5, **given)
+    assert not cut.meta["certified"] and cut.meta["bound_step"] in (4, 16)
+    assert 0.2 * best.meta["mse"] < cut.meta["mse_lower_bound"] <= best.meta["mse"] <= cut.meta["mse"]
+
+
+def test_a_lower_bound_is_below_every_table_of_a_wide_input():
+    unit = hwlut.fit("gelu", 8, input=Fixed(16), scales=(12,))
+    finer = hwlut.fit("gelu", 8, input=Fixed(16), scales=(12,), slope_bits=12)
+    assert finer.meta["certified"] and not unit.meta["certified"]
+    assert unit.meta["mse_lower_bound"] < finer.meta["mse"] < unit.meta["mse"]

@@ -76,6 +76,12 @@ def fit(
         Path | None, typer.Option(metavar="FILE", help="Calibration: .npy samples or a .json histogram.")
     ] = None,
     weight_floor: Annotated[float, typer.Option(help="Part of the weights that all codes share alike.")] = 0.1,
+    max_mse: Annotated[
+        float | None, typer.Option(metavar="E", help="Take the fewest segments whose mean squared error is at most E.")
+    ] = None,
+    max_error: Annotated[
+        float | None, typer.Option(metavar="E", help="Take the fewest segments whose largest error is at most E.")
+    ] = None,
     method: Annotated[str, typer.Option(help="optimal or genetic.")] = "optimal",
     seed: Annotated[int, typer.Option(help="Of a genetic fit; recorded in the table.")] = 0,
     published: Annotated[
@@ -131,7 +137,11 @@ def fit(
     elif settings and method != "genetic":
         raise ValueError(f"--{next(iter(settings)).replace('_', '-')} must be given with --method genetic")
 
-    from hwlut.fit import Activations, Genetic
+    bounds = {name: context.params[name] for name in ("max_mse", "max_error") if context.params[name] is not None}
+    if bounds and _is_given(context, "segments"):
+        raise ValueError(f"--{next(iter(bounds)).replace('_', '-')} must be given without --segments")
+
+    from hwlut.fit import Activations, Genetic, fewest
     from hwlut.fit import fit as fit_table
     from hwlut.fit import published as published_problem
 
@@ -143,7 +153,7 @@ def fit(
         else:
             given = {
                 "function": function,
-                "segments": segments,
+                **(bounds or {"segments": segments}),
                 "method": Genetic(**settings, progress=step) if method == "genetic" else method,
                 "input": Fixed(input_bits, signed=not unsigned),
                 "scales": _scales(scales),
@@ -157,11 +167,11 @@ def fit(
                 "output": None if output_format is None else _format(output_format),
                 "rounding": rounding,
                 "slope_digits": slope_digits,
-                "objective": objective,
+                **({"objective": objective} if _is_given(context, "objective") else {}),
                 "weights": None if weights is None else Activations.load(weights),
                 "weight_floor": weight_floor,
             }
-        unit = fit_table(**given, name=name, seed=seed)
+        unit = (fewest if bounds else fit_table)(**given, name=name, seed=seed)
     path = file or Path(f"{unit.name}.json")
     with writing(path):
         unit.save(path)
@@ -182,10 +192,14 @@ def fit(
 def _refuse_others(context: typer.Context, chosen: str, allowed: Collection[str]) -> None:
     """Refuse what has no meaning beside the option `chosen`, which decides all but `allowed`."""
     for parameter in context.command.params:
-        source = context.get_parameter_source(parameter.name or "")
-        if parameter.name not in allowed and source is not None and source.name != "DEFAULT":
+        if parameter.name not in allowed and _is_given(context, parameter.name or ""):
             word = parameter.opts[0]
             raise ValueError(f"{chosen} must be given without {word if word.startswith('-') else word.upper()}")
+
+
+def _is_given(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name != "DEFAULT"
 
 
 def _fit_all(folder: Path, dask: str | None, as_json: bool) -> None:

@@ -18,7 +18,18 @@ from hwlut.functions import Function
 from hwlut.functions import function as function_of
 from hwlut.units.pwl import Pwl, Symmetry
 
-__all__ = ["fit", "published", "METHODS", "Activations", "Genetic", "Method", "Optimal", "Problem", "Solution"]
+__all__ = [
+    "fit",
+    "fewest",
+    "published",
+    "METHODS",
+    "Activations",
+    "Genetic",
+    "Method",
+    "Optimal",
+    "Problem",
+    "Solution",
+]
 
 _INT8 = Fixed(8)
 
@@ -27,6 +38,10 @@ METHODS: dict[str, Method] = {method.name: method for method in (Optimal(), Gene
 
 _COMPARED_BITS = 10
 """Inputs up to which the optimum is found beside another method's table, in well under a second."""
+
+
+_MOST = 64
+"""Segments up to which `fewest` goes."""
 
 
 def fit(
@@ -121,9 +136,50 @@ def fit(
         "mse": float(f"{mse:.6g}"),
         "certified": solution.certified,
     }
+    if solution.lower_bound is not None:
+        meta |= {"mse_lower_bound": float(f"{solution.lower_bound:.6g}"), "bound_step": solution.bound_step}
     if not isinstance(chosen, Optimal):
         meta |= _distance(problem, mse)
     return unit.replace(meta=meta)
+
+
+def fewest(
+    function: str | Function, *, max_mse: float | None = None, max_error: float | None = None, **options: Any
+) -> Pwl:
+    """The table of the fewest segments, up to 64, whose error is at most the one of the two bounds given.
+
+    max_mse bounds the objective "mse", max_error the objective "max", which the table is fitted for.
+    The other options are those of `fit`.
+
+    Raises ValueError where 64 segments do not reach the bound.
+    """
+    if (max_mse is None) == (max_error is None):
+        raise ValueError("fewest segments need one bound: max_mse or max_error")
+    label, bound, figure = ("max_mse", max_mse, "mse") if max_error is None else ("max_error", max_error, "max_error")
+    if isinstance(bound, bool) or not isinstance(bound, (int, float)):
+        raise TypeError(f"fit {label} must be a number, not {bound!r}")
+    if not bound >= 0:
+        raise ValueError(f"fit {label} must be at least 0, not {bound}")
+    objective = "mse" if max_error is None else "max"
+    if options.setdefault("objective", objective) != objective:
+        raise ValueError(f"fit {label} must go with objective {objective!r}, not {options['objective']!r}")
+
+    def attempt(segments: int) -> Pwl:
+        return fit(function, segments, **options)
+
+    low, high = 0, 1
+    while (unit := attempt(high)).meta[figure] > bound:
+        if high == _MOST:
+            raise ValueError(f"fit {label} must be reached by {_MOST} segments, which come to {unit.meta[figure]}")
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        tried = attempt(middle)
+        if tried.meta[figure] > bound:
+            low = middle
+        else:
+            unit, high = tried, middle
+    return unit.replace(meta={**unit.meta, "bound": {label: bound}})
 
 
 def _method(method: str | Method) -> Method:

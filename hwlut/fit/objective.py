@@ -42,7 +42,8 @@ class Points:
 class Solution:
     """The integers that a method found: one breakpoint fewer than slopes and intercepts.
 
-    certified: whether no other integers of these formats have a lower error.
+    certified: whether no other integers of these formats have a lower error. lower_bound: where
+    that is open, an error that none is below, found on every bound_step-th boundary.
     """
 
     breakpoints: tuple[int, ...]
@@ -51,6 +52,8 @@ class Solution:
     intercept: Fixed
     intercepts: tuple[int, ...]
     certified: bool
+    lower_bound: float | None = None
+    bound_step: int = 1
 
 
 class Method(Protocol):

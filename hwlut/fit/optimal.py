@@ -61,9 +61,15 @@ class Optimal:
         if problem.objective == "code":
             return boundaries.solution(*coded(problem, boundaries, slopes[-2:][0], intercepts[-2:][0]))
         table = descend(moments, path, slopes, intercepts)
-        exact = table.error <= moments.noise
-        best = table if exact else _best_table(moments, problem.segments, slopes, intercepts, table.error)
-        return boundaries.solution(best or table, certified=best is not None)
+        if table.error <= moments.noise:
+            return boundaries.solution(table, certified=True)
+        limit = table.error * (1 + _TOLERANCE)
+        useful = _useful_spans(moments.rough(), problem.segments, limit)
+        if useful.step == 1:
+            best = _best_table(moments, useful.spans, problem.segments, slopes, intercepts, table.error)
+            return boundaries.solution(best, certified=True)
+        solution = boundaries.solution(table, certified=False)
+        return replace(solution, lower_bound=max(0.0, useful.bound), bound_step=useful.step)
 
 
 def formats(problem: Problem, moments: Moments, path: np.ndarray) -> tuple[list[Slopes], list[Fixed]]:
@@ -117,8 +123,10 @@ def descend(
         before = error
         for step in steps:
             kept = np.union1d(_near(path, len(moments), step), path)
-            found = _best_table(moments.at(kept), len(path) - 1, slopes, intercepts, error)
-            assert found is not None
+            near = moments.at(kept)
+            useful = _useful_spans(near.rough(), len(path) - 1, error * (1 + _TOLERANCE))
+            assert useful.step == 1, "few boundaries are kept"
+            found = _best_table(near, useful.spans, len(path) - 1, slopes, intercepts, error)
             table = replace(found, path=kept[found.path])
             path, error = table.path, table.error
         if error >= before * (1 - _TOLERANCE):
@@ -126,12 +134,9 @@ def descend(
 
 
 def _best_table(
-    moments: Moments, segments: int, slopes: list[Slopes], intercepts: list[Fixed], bound: float
-) -> Table | None:
-    """The best table in any of the formats, where one of error `bound` exists; None where it takes too long."""
-    spans = _useful_spans(moments.rough(), segments, bound * (1 + _TOLERANCE))
-    if spans is None:
-        return None
+    moments: Moments, spans: Spans, segments: int, slopes: list[Slopes], intercepts: list[Fixed], bound: float
+) -> Table:
+    """The best table in any of the formats, of those `spans`, among which one of error `bound` is."""
     lines = moments.lines(spans.left, spans.right)
     best = None
     for slope in slopes:
@@ -148,11 +153,21 @@ def _best_table(
                 chosen = part.find(path)
                 best = Table(error, path, slope.format, k[chosen], intercept, b[chosen])
                 bound = min(bound, error)
+    assert best is not None
     return best
 
 
-def _useful_spans(moments: Moments, segments: int, limit: float) -> Spans | None:
-    """The spans that a table of at most error `limit` can use; None if very many.
+@dataclass(frozen=True)
+class _Useful:
+    """Spans from one to another `step`-th boundary that a good table can use; no table is below `bound`."""
+
+    spans: Spans
+    step: int
+    bound: float
+
+
+def _useful_spans(moments: Moments, segments: int, limit: float) -> _Useful:
+    """The spans that a table of at most error `limit` can use, in steps of 1 unless they are very many.
 
     First every `step`-th boundary stands for those since the one before, so that a span from one to
     another surely holds the points from the first to the one before the second; pairs which even
@@ -164,14 +179,14 @@ def _useful_spans(moments: Moments, segments: int, limit: float) -> Spans | None
     while True:
         nodes = np.minimum(step * np.arange(-(-last // step) + 1), last)
         costs = moments.errors(nodes[left], nodes[np.maximum(right - (step > 1), left)])
-        useful, _ = Spans(len(nodes), left, right).useful(costs, segments, limit + moments.noise)
+        spans = Spans(len(nodes), left, right)
+        useful, _ = spans.useful(costs, segments, limit + moments.noise)
         left, right = left[useful], right[useful]
-        if step == 1:
-            return Spans(len(nodes), left, right)
-        if 16 * len(left) > _MANY:
-            return None
+        if step == 1 or 16 * len(left) > _MANY:
+            bound = float(spans.forward(costs, segments)[-1, -1]) - moments.noise
+            return _Useful(Spans(len(nodes), left, right), step, bound)
+        left, right = _split(left, right, -(-last // (step // 4)))
         step //= 4
-        left, right = _split(left, right, -(-last // step))
 
 
 def _split(left: np.ndarray, right: np.ndarray, last: int) -> tuple[np.ndarray, np.ndarray]:
