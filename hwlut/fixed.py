@@ -4,7 +4,7 @@ import enum
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Fixed", "Rounding", "power_of_two", "round_shift", "saturate", "signed_bits"]
+__all__ = ["Fixed", "Rounding", "power_of_two", "round_shift", "saturate", "signed_bits", "canonical_digits"]
 
 
 class Rounding(str, enum.Enum):
@@ -37,6 +37,23 @@ def round_shift(value: Any, shift: int, rounding: Rounding = Rounding.HALF_UP) -
 def signed_bits(low: int, high: int) -> int:
     """Bits of the smallest two's-complement integer that holds both ends of [low, high]."""
     return max(1, high.bit_length() + 1 if high > 0 else 1, (~low).bit_length() + 1 if low < 0 else 1)
+
+
+def canonical_digits(value: int) -> tuple[tuple[int, int], ...]:
+    """The (sign, exponent) of the fewest signed powers of two whose sum is `value`, highest first.
+
+    The canonical form, in which no two exponents are neighbours (Reitwiesner, "Binary Arithmetic", 1960).
+    """
+    digits = []
+    exponent = 0
+    while value:
+        if value & 1:
+            sign = 2 - (value & 3)
+            digits.append((sign, exponent))
+            value -= sign
+        value >>= 1
+        exponent += 1
+    return tuple(reversed(digits))
 
 
 @dataclass(frozen=True)

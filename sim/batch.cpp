@@ -30,6 +30,7 @@ struct HwlutStream {
     uint8_t *beats;
     uint64_t count;  // inputs: beats to send; outputs: beats to expect
     uint64_t done;   // beats transferred
+    uint64_t *cycles;  // inputs: where to write the cycle in which each beat was accepted, or null
 };
 
 struct HwlutOptions {
@@ -130,6 +131,7 @@ class Bench {
             each_source([&](auto, Source &source) {
                 if (!source.accepted) return;
                 if (outcome.first_accept == UINT64_MAX) outcome.first_accept = cycle;
+                if (source.stream->cycles) source.stream->cycles[source.stream->done] = cycle;
                 source.offered = false;
                 ++source.stream->done;
                 moved = true;

@@ -4,12 +4,16 @@ import json
 import re
 import subprocess
 
+import numpy as np
 import pytest
 from tables import random_pwl
 
 import hwlut
 from hwlut import Fixed, Requantize
+from hwlut.fixed import canonical_digits
 from hwlut.hdl import generate
+from hwlut.verify.beats import streams
+from hwlut.verify.lanes import pack, spread
 from hwlut.verify.tools import find_verilator
 
 OUTPUTS = [
@@ -116,12 +120,99 @@ def test_description_of_a_unit_that_takes_its_scale_with_each_beat():
     }
 
 
+FORMS = {
+    "lanes": {"lanes": 3},
+    "tree": {"comparison": "tree"},
+    "shift_add": {"multiplier": "shift_add"},
+    "all": {"lanes": 2, "comparison": "tree", "multiplier": "shift_add"},
+}
+
+
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+@pytest.mark.parametrize("seed", range(5))
+def test_every_form_is_the_unit(form, seed):
+    """At every number of segments from 1 to 9, so that trees are full and not; 32 codes are no multiple of 3 lanes."""
+    symmetry = ["none", "identity", "odd", "even", "complement"][seed]
+    unit = random_pwl(seed, segments=1 + 2 * seed, symmetry=symmetry, output=OUTPUTS[seed % 4])
+    rtl = generate(unit, scale=None if seed % 2 else 3, stages=1 + seed, **form)
+    report = hwlut.check(unit, "pysim", verilog=rtl)
+    assert report.ok and report.exhaustive and report.latency == 1 + seed, report
+
+
+@pytest.mark.parametrize("comparison", ["parallel", "tree"])
+@pytest.mark.parametrize(
+    "breakpoints", [(3, 3, 3, 3), (-99, -99, 0, 99), (-16, -16, 15, 15), (-17, 16, 16, 16), (2, 2)]
+)
+def test_breakpoints_that_are_equal_or_out_of_reach(comparison, breakpoints):
+    unit = random_pwl(5, segments=len(breakpoints) + 1, scales=(2,), symmetry="even")
+    unit = unit.replace(symmetry="none", breakpoint_frac=2, breakpoints=breakpoints)
+    report = hwlut.check(unit, "pysim", verilog=generate(unit, comparison=comparison))
+    assert report.ok and report.vectors == 32, report
+
+
+def test_a_tree_has_one_comparison_a_level():
+    for segments, levels in ((2, 1), (3, 2), (4, 2), (8, 3), (9, 4)):
+        unit = random_pwl(9, segments=segments, input_bits=9)
+        assert generate(unit, comparison="tree").verilog.count(">=") == levels
+        assert generate(unit).verilog.count(">=") == segments - 1
+
+
+def test_shift_add_has_no_multiplication_and_an_adder_a_digit():
+    unit = random_pwl(10, segments=4).replace(slopes=(7, -8, 0, 5), scales=(1,))
+    # 7 = 8 - 1, 5 = 4 + 1: two digits at most.
+    shift_add, array = generate(unit, multiplier="shift_add").verilog, generate(unit).verilog
+    assert " * " in array and " * " not in shift_add
+    assert "term_1" in shift_add and "term_2" not in shift_add
+    assert hwlut.check(unit, "pysim", verilog=generate(unit, multiplier="shift_add")).ok
+    zero = unit.replace(slopes=(0, 0, 0, 0))
+    assert hwlut.check(zero, "pysim", verilog=generate(zero, multiplier="shift_add")).ok
+
+
+def test_canonical_digits_are_the_fewest():
+    fewest = {0: 0}
+    for digits in (1, 2, 3, 4):
+        for value in list(fewest):
+            for term in (sign << exponent for exponent in range(8) for sign in (1, -1)):
+                fewest.setdefault(value + term, digits)
+    for value in range(-128, 128):
+        digits = canonical_digits(value)
+        assert sum(sign << exponent for sign, exponent in digits) == value
+        assert len(digits) == fewest[value] and list(digits) == sorted(digits, key=lambda digit: -digit[1])
+
+
+def test_description_of_lanes():
+    unit = random_pwl(3, symmetry="even", input_bits=10, output=Fixed(12, 2))
+    ports = {port["name"]: port for port in generate(unit, lanes=2).description["ports"]}
+    q = {"bits": 10, "signed": True, "frac": [0, 1, 3]}
+    y = {"bits": 12, "signed": True, "frac": 2}
+    assert ports["s_axis_tdata"]["width"] == ports["m_axis_tdata"]["width"] == 32
+    assert ports["s_axis_tdata"]["fields"] == [{"name": "q0", "lsb": 0, **q}, {"name": "q1", "lsb": 16, **q}]
+    assert ports["m_axis_tdata"]["fields"] == [{"name": "y0", "lsb": 0, **y}, {"name": "y1", "lsb": 16, **y}]
+    assert [field["name"] for field in ports["s_axis_tuser"]["fields"]] == ["scale"]
+
+
+def test_vectors_over_lanes():
+    unit = random_pwl(3, symmetry="even", input_bits=3)
+    (source,) = (stream for stream in streams(generate(unit, lanes=3).description).values() if stream.input)
+    inputs = {"q": np.array([5, 6, 7, 8, 9, 10]), "scale": np.array([0, 0, 0, 0, 1, 1])}
+    order = spread(source, inputs)
+    assert order.tolist() == [[0, 1, 2], [3, 3, 3], [4, 5, 5]]
+    assert pack(source, {"q": np.arange(6) - 3, "scale": inputs["scale"]}, order).tolist() == [
+        [0xFD, 0xFE, 0xFF, 0],
+        [0, 0, 0, 0],
+        [1, 2, 2, 1],
+    ]
+
+
 def designs():
     """One design for each thing that changes the text's shape."""
     yield generate(random_pwl(1))
     yield generate(random_pwl(2, symmetry="complement", output=Fixed(6, 2), rounding="half_even"), stages=5)
     yield generate(random_pwl(3, symmetry="odd", segments=1, output=Fixed(30, None)), scale=0, stages=1)
     yield generate(random_pwl(4, scales=(0, 2), symmetry="identity"), reset="aresetn")
+    yield generate(random_pwl(5, segments=6), lanes=3, comparison="tree", reloadable=True, stages=4)
+    yield generate(random_pwl(6, output=Fixed(5, 1)), scale=1, lanes=2, multiplier="shift_add")
+    yield generate(random_pwl(7, segments=1), scale=1, reloadable=True)
     yield generate(Requantize(input=Fixed(20), multipliers=(3, 5, 7), shifts=(1, 2, 3), output=Fixed(8, signed=False)))
 
 
@@ -178,6 +269,13 @@ def test_save_refuses_another_unit_or_scale(tmp_path):
         ({"stages": 0}, "Pwl stages must be from 1 to 5, not 0"),
         ({"stages": 6}, "Pwl stages must be from 1 to 5, not 6"),
         ({"reset": "clear"}, "reset must be one of rst, aresetn, not 'clear'"),
+        ({"lanes": 0}, "Pwl lanes must be from 1 to 64, not 0"),
+        ({"comparison": "linear"}, "Pwl comparison must be one of parallel, tree, not 'linear'"),
+        ({"multiplier": "booth"}, "Pwl multiplier must be one of array, shift_add, not 'booth'"),
+        (
+            {"reloadable": True, "multiplier": "shift_add"},
+            "Pwl multiplier must be array in a reloadable component, whose slopes change, not shift_add",
+        ),
     ],
 )
 def test_refusals(arguments, message):
@@ -185,7 +283,22 @@ def test_refusals(arguments, message):
         generate(random_pwl(1), **arguments)
 
 
-def test_requantize_takes_no_scale():
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"lanes": 2.0}, "Pwl lanes must be an integer, not 2.0"),
+        ({"stages": True}, "Pwl stages must be an integer, not True"),
+        ({"reloadable": 1}, "Pwl reloadable must be true or false, not 1"),
+    ],
+)
+def test_refused_kinds(arguments, message):
+    with pytest.raises(TypeError, match=message):
+        generate(random_pwl(1), **arguments)
+
+
+def test_requantize_takes_no_scale_and_no_lanes():
     unit = Requantize(input=Fixed(7), multipliers=(5,), shifts=(3,), output=Fixed(4))
+    with pytest.raises(ValueError, match="Requantize lanes must not be given, not 4"):
+        generate(unit, lanes=4)
     with pytest.raises(ValueError, match="Requantize scale must not be given, not 1"):
         generate(unit, scale=1)

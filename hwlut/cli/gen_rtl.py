@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from hwlut.cli.form import Comparison, Lanes, Multiplier, Reloadable, chosen_form
 from hwlut.cli.screen import columns, emit
 from hwlut.cli.table import Json, Scale, TablePath, open_table, writing
 
@@ -16,6 +17,10 @@ def gen_rtl(
     scale: Scale = None,
     stages: Annotated[int | None, typer.Option(help="Pipeline registers; the kind's own number unless given.")] = None,
     reset: Annotated[str, typer.Option(help="rst (active high) or aresetn (active low), synchronous.")] = "rst",
+    lanes: Lanes = None,
+    reloadable: Reloadable = False,
+    comparison: Comparison = None,
+    multiplier: Multiplier = None,
     folder: Annotated[Path, typer.Option("-o", metavar="DIR", help="Where the files go.")] = Path("."),
     force: Annotated[bool, typer.Option("--force", help="Overwrite files of another unit or scale.")] = False,
     as_json: Json = False,
@@ -27,7 +32,8 @@ def gen_rtl(
     from hwlut.hdl import generate
 
     opened = open_table(table)
-    rtl = generate(opened.unit, scale=scale, stages=stages, reset=reset)
+    form = chosen_form(lanes, reloadable, comparison, multiplier)
+    rtl = generate(opened.unit, scale=scale, stages=stages, reset=reset, **form)
     with writing(folder):
         verilog, description = rtl.save(folder, force=force)
     if as_json:

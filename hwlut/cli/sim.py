@@ -1,12 +1,16 @@
 """hwlut sim: every code through an engine, compared with the definition."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hwlut.cli.form import Comparison, Lanes, Multiplier, Reloadable, chosen_form
 from hwlut.cli.screen import emit
 from hwlut.cli.table import Json, Scale, TablePath, open_table
+
+if TYPE_CHECKING:
+    from hwlut.hdl import Rtl
 
 __all__ = ["sim"]
 
@@ -19,6 +23,10 @@ def sim(
     verilog: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Simulate this Verilog, its .rtl.json beside it.")
     ] = None,
+    lanes: Lanes = None,
+    reloadable: Reloadable = False,
+    comparison: Comparison = None,
+    multiplier: Multiplier = None,
     waves: Annotated[Path | None, typer.Option(metavar="FILE", help="Record a waveform.")] = None,
     seed: Annotated[int, typer.Option(help="Of the random stalls.")] = 0,
     as_json: Json = False,
@@ -27,7 +35,14 @@ def sim(
     from hwlut.verify import check
 
     opened = open_table(table)
-    report = check(opened.unit, engine=engine, against=against, scale=scale, verilog=verilog, waves=waves, seed=seed)
+    design: Path | Rtl | None = verilog
+    if form := chosen_form(lanes, reloadable, comparison, multiplier):
+        from hwlut.hdl import generate
+
+        if verilog is not None:
+            raise ValueError(f"--verilog must be given without --{next(iter(form))}")
+        design = generate(opened.unit, scale=scale, **form)
+    report = check(opened.unit, engine=engine, against=against, scale=scale, verilog=design, waves=waves, seed=seed)
     if as_json:
         emit(opened.source | report.to_dict())
     else:

@@ -6,7 +6,7 @@ from amaranth.hdl import Array, Const, Module, Mux, Shape, Signal, Value, ValueL
 
 from hwlut.fixed import Fixed, Rounding, signed_bits
 
-__all__ = ["named", "choose", "shift_left", "round_shift", "saturate"]
+__all__ = ["named", "choose", "pick", "shift_left", "round_shift", "saturate"]
 
 
 def named(m: Module, name: str, value: ValueLike, shape: Shape | None = None) -> Signal:
@@ -27,9 +27,13 @@ def choose(m: Module, name: str, index: Value | None, constants: Sequence[int]) 
     shape = Shape(signed_bits(min(constants), max(constants)), True)
     if min(constants) >= 0:
         shape = Shape(max(constants).bit_length())
-    beyond = (1 << len(index)) - len(constants)
-    cases = [Const(constant, shape) for constant in [*constants, *[constants[-1]] * beyond]]
-    return named(m, name, Array(cases)[index], shape)
+    return named(m, name, pick(index, [Const(constant, shape) for constant in constants]), shape)
+
+
+def pick(index: Value, values: Sequence[Value]) -> Value:
+    """``values[index]``, the last one beyond the end."""
+    beyond = (1 << len(index)) - len(values)
+    return Array([*values, *[values[-1]] * beyond])[index] if len(values) > 1 else values[0]
 
 
 def shift_left(value: Value, amount: int | Value) -> Value:

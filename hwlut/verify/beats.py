@@ -1,6 +1,6 @@
 """The streams an ``.rtl.json`` describes, and their beats as bytes.
 
-A beat is its payload ports after each other (tdata, then tuser), each padded to whole bytes,
+A beat is its payload ports after each other (tdata, then tuser and tlast), each padded to whole bytes,
 little-endian.
 """
 
@@ -32,6 +32,11 @@ class Stream:
         """Bytes of a beat."""
         return sum(self._port_bytes(port) for port in self.ports)
 
+    @property
+    def fields(self) -> list[str]:
+        """Names of the fields, in their order."""
+        return [field["name"] for field, _, _ in self._places()]
+
     def offsets(self) -> list[tuple[str, int, int]]:
         """(port, first byte, bytes) of each payload port."""
         places, offset = [], 0
@@ -46,9 +51,9 @@ class Stream:
 
     def pack(self, fields: Mapping[str, np.ndarray]) -> np.ndarray:
         """Beats, uint8 (n, bytes), of int64 (n,) values by field name; ValueError where the fields differ."""
-        names = [field["name"] for field, _, _ in self._places()]
-        if set(names) != set(fields):
-            raise ValueError(f"{self.name} must have the fields {', '.join(fields)}, not {', '.join(names) or 'none'}")
+        if set(self.fields) != set(fields):
+            found = ", ".join(self.fields) or "none"
+            raise ValueError(f"{self.name} must have the fields {', '.join(fields)}, not {found}")
         count = len(next(iter(fields.values())))
         beats = np.zeros((count, self.bytes), np.uint8)
         for field, first, size in self._places():

@@ -4,6 +4,7 @@ import dataclasses
 import importlib
 import tempfile
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,11 +15,12 @@ from hwlut.errors import ToolError
 from hwlut.files import read_bytes, write_atomic
 from hwlut.unit import Unit
 from hwlut.verify.report import Pass, Report
-from hwlut.verify.stimulus import Stimulus, stimulus
+from hwlut.verify.stimulus import stimulus
 
 if TYPE_CHECKING:
     from hwlut.hdl import Rtl
     from hwlut.verify.engine import Outcome
+    from hwlut.verify.runs import Run
 
 __all__ = ["ENGINES", "check"]
 
@@ -40,8 +42,6 @@ _SEEDS = 1 << 31
 class _Findings:
     """What the passes have shown so far."""
 
-    vectors: Stimulus
-    expected: np.ndarray
     passes: list[Pass] = dataclasses.field(default_factory=list)
     tool: str = ""
     latency: int | None = None
@@ -49,14 +49,14 @@ class _Findings:
     first: dict[str, int | None] | None = None
     fault: str | None = None
 
-    def compare(self, got: np.ndarray) -> None:
-        """Count where `got`, which may have stopped early, differs."""
-        wrong = np.flatnonzero(self.expected[: len(got)] != got)
-        self.mismatches += len(wrong) + len(self.expected) - len(got)
+    def compare(self, expected: np.ndarray, got: np.ndarray, labels: Mapping[str, np.ndarray]) -> None:
+        """Count where `got`, which may have stopped early, differs; all (n,), `labels` by name."""
+        wrong = np.flatnonzero(expected[: len(got)] != got)
+        self.mismatches += len(wrong) + len(expected) - len(got)
         if self.first is None and self.mismatches:
             at = int(wrong[0]) if len(wrong) else len(got)
-            shown = {name: int(values[at]) for name, values in self.vectors.labels.items()}
-            self.first = {**shown, "expected": int(self.expected[at]), "got": int(got[at]) if at < len(got) else None}
+            shown = {name: int(values[at]) for name, values in labels.items()}
+            self.first = {**shown, "expected": int(expected[at]), "got": int(got[at]) if at < len(got) else None}
 
     def add(self, outcome: "Outcome", run: Pass, declared_latency: int) -> None:
         """Take in one simulated pass."""
@@ -106,6 +106,7 @@ def check(
         not Path(waves).name or Path(waves).is_dir() or not Path(waves).resolve().parent.is_dir()
     ):
         raise ValueError(f"waves must be a file in a folder that is there, not {str(waves)!r}")
+    found = _Findings()
     for label, value, known in (("engine", engine, ENGINES), ("against", against, _SOFTWARE)):
         if value not in known:
             raise ValueError(f"{label} must be one of {', '.join(known)}, not {value!r}")
@@ -113,17 +114,17 @@ def check(
         if verilog is not None or waves is not None:
             raise ValueError(f"engine {engine} runs no Verilog: verilog and waves must not be given")
         vectors = stimulus(unit, scale, seed)
-        found = _Findings(vectors=vectors, expected=vectors.results(against))
-        found.compare(vectors.results(engine))
+        found.compare(vectors.results(against), vectors.results(engine), vectors.labels)
         found.tool = _implementation(engine)
     else:
+        from hwlut.verify.runs import plan_runs
+
         rtl = _rtl(unit, scale, verilog)
         scale = rtl.description["scale"]
         vectors = stimulus(unit, scale, seed)
-        found = _Findings(vectors=vectors, expected=vectors.results(against))
         with tempfile.TemporaryDirectory(prefix="hwlut-waves-") as folder:
             trace = None if waves is None else Path(folder) / "waves"
-            _simulate(found, engine, rtl, seed, trace)
+            _simulate(found, plan_runs(unit, rtl.description, vectors, against, seed), engine, rtl, seed, trace)
             if trace is not None:
                 write_atomic(Path(str(waves)), trace.read_bytes())
     return Report(
@@ -135,7 +136,7 @@ def check(
         against=f"{against} ({kernel})" if (kernel := _implementation(against)) else against,
         scale=scale,
         seed=seed,
-        vectors=len(found.expected),
+        vectors=len(next(iter(vectors.inputs.values()))),
         exhaustive=vectors.exhaustive,
         scope=vectors.scope,
         passes=tuple(found.passes),
@@ -186,32 +187,36 @@ def _rtl(unit: Unit, scale: int | None, verilog: "str | Path | Rtl | None") -> "
     return rtl
 
 
-def _simulate(found: _Findings, engine: str, rtl: "Rtl", seed: int, waves: Path | None) -> None:
+def _simulate(found: _Findings, runs: "Sequence[Run]", engine: str, rtl: "Rtl", seed: int, waves: Path | None) -> None:
     from hwlut.verify.beats import streams
-    from hwlut.verify.engine import Job
+    from hwlut.verify.engine import Job, refused
 
-    described = streams(rtl.description).values()
-    source = next(stream for stream in described if stream.input)
-    sink = next(stream for stream in described if not stream.input)
-    flows = _SIMULATORS[engine]
+    sink = next(stream for stream in streams(rtl.description).values() if not stream.input)
+    cases = [(run, idle, stall) for run in runs for idle, stall in _SIMULATORS[engine]]
     jobs = [
         Job(
             rtl=rtl,
-            inputs={source.name: source.pack(found.vectors.inputs)},
-            expected={sink.name: len(found.expected)},
-            independent=True,
+            inputs=run.inputs,
+            expected={sink.name: run.beats},
+            independent=run.independent,
             idle=idle,
             stall=stall,
             seed=seed,
-            waves=waves if (idle, stall) == flows[-1] else None,
+            waves=waves if number == len(cases) - 1 else None,
         )
-        for idle, stall in flows
+        for number, (run, idle, stall) in enumerate(cases)
     ]
-    run = importlib.import_module(f"hwlut.verify.{engine}").run
-    for job, outcome in zip(jobs, run(jobs)):
-        values = sink.unpack(outcome.outputs[sink.name])
-        if len(values) != 1:
-            raise ValueError(f"{sink.name} must have one field, not {', '.join(values) or 'none'}")
-        found.compare(*values.values())
-        done = Pass(idle=job.idle, stall=job.stall, cycles=outcome.cycles)
-        found.add(outcome, done, rtl.description["latency"])
+    simulate = importlib.import_module(f"hwlut.verify.{engine}").run
+    for (run, idle, stall), outcome in zip(cases, simulate(jobs)):
+        values = np.stack(list(sink.unpack(outcome.outputs[sink.name]).values()), axis=1)
+        expected, labels = run.expected(outcome.accepted)
+        # What came out before it went in is caught as a beat too many or as one refused.
+        found.compare(expected, values.reshape(-1)[: len(expected)], labels)
+        found.add(
+            outcome,
+            Pass(idle=idle, stall=stall, cycles=outcome.cycles, reloads=run.reloads),
+            rtl.description["latency"],
+        )
+        for name, cycles in outcome.accepted.items():
+            if not run.independent and len(cycles) < len(run.inputs[name]):
+                found.fault = found.fault or refused(name, len(cycles), len(run.inputs[name]))

@@ -10,7 +10,7 @@ import shutil
 import sys
 import tempfile
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -172,13 +172,20 @@ def _message(failure: ElementTree.Element) -> str:
 
 
 def _outcome(folder: Path, job: Job, tool: str, failures: list[str]) -> Outcome:
-    outputs = {}
-    for stream in job.expected:
-        path = folder / f"output_{stream}.npy"
-        outputs[stream] = np.load(path) if path.exists() else np.zeros((0, 8), np.uint8)
+    def stored(kind: str, streams: Iterable[str], empty: np.ndarray) -> dict[str, np.ndarray]:
+        paths = {stream: folder / f"{kind}_{stream}.npy" for stream in streams}
+        return {stream: np.load(path) if path.exists() else empty for stream, path in paths.items()}
+
     written = folder / "outcome.json"
     found: dict[str, Any] = {"fault": None, "cycles": 0, "latency": None}
     if written.exists():
         found = json.loads(written.read_text())
     fault = found["fault"] or (failures[0] if failures else None)
-    return Outcome(outputs=outputs, cycles=found["cycles"], latency=found["latency"], fault=fault, tool=tool)
+    return Outcome(
+        outputs=stored("output", job.expected, np.zeros((0, 8), np.uint8)),
+        accepted=stored("accepted", job.inputs, np.zeros(0, np.int64)),
+        cycles=found["cycles"],
+        latency=found["latency"],
+        fault=fault,
+        tool=tool,
+    )

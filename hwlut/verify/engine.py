@@ -7,7 +7,7 @@ import numpy as np
 
 from hwlut.hdl import Rtl
 
-__all__ = ["Job", "Outcome", "WATCHDOG_CYCLES", "stopped", "surplus", "unstable"]
+__all__ = ["Job", "Outcome", "WATCHDOG_CYCLES", "refused", "stopped", "surplus", "unstable"]
 
 WATCHDOG_CYCLES = 1024
 """Cycles without a transfer that count as a hang, beside four times the latency."""
@@ -16,6 +16,11 @@ WATCHDOG_CYCLES = 1024
 def stopped(stream: str, done: int, count: int) -> str:
     """The fault of a stream that delivers too little."""
     return f"{stream} stopped after {done} of {count} beats"
+
+
+def refused(stream: str, done: int, count: int) -> str:
+    """The fault of a stream that takes too little."""
+    return f"{stream} took {done} of {count} beats"
 
 
 def surplus(stream: str, count: int) -> str:
@@ -58,12 +63,14 @@ class Job:
 class Outcome:
     """What a run gave.
 
-    outputs: the beats each stream delivered, uint8 (beats, bytes). cycles: clock cycles simulated.
+    outputs: the beats each stream delivered, uint8 (beats, bytes). accepted: the cycles in which each
+    input stream took its beats, int64 (beats,), empty where beats are `independent`. cycles: clock cycles simulated.
     latency: cycles from the first accepted beat to the first delivered one, None where unknown.
     fault: what broke the stream protocol, or None. tool: simulator and version.
     """
 
     outputs: dict[str, np.ndarray]
+    accepted: dict[str, np.ndarray]
     cycles: int
     latency: int | None
     fault: str | None

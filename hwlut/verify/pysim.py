@@ -26,20 +26,22 @@ class _Source:
         self.ready = getattr(top, f"{stream.name}_tready")
         self.ports = [getattr(top, name) for name, _, _ in stream.offsets()]
         self.beats = [_integers(stream, beat) for beat in beats]
-        self.done = 0
+        self.name = stream.name
+        self.cycles: list[int] = []
         self.offered = False
 
     def drive(self, ctx: Any, pause: bool) -> None:
-        if not self.offered and self.done < len(self.beats) and not pause:
-            for port, value in zip(self.ports, self.beats[self.done]):
+        if not self.offered and len(self.cycles) < len(self.beats) and not pause:
+            for port, value in zip(self.ports, self.beats[len(self.cycles)]):
                 ctx.set(port, value)
             self.offered = True
         ctx.set(self.valid, self.offered)
 
-    def settle(self, ctx: Any) -> bool:
+    def settle(self, ctx: Any, cycle: int) -> bool:
         accepted = self.offered and bool(ctx.get(self.ready))
-        self.done += accepted
-        self.offered &= not accepted
+        if accepted:
+            self.cycles.append(cycle)
+            self.offered = False
         return accepted
 
 
@@ -110,6 +112,7 @@ class _Bench:
         faults += [stopped(s.stream.name, len(s.beats), s.count) for s in self.sinks if len(s.beats) < s.count]
         return Outcome(
             outputs={sink.stream.name: sink.array() for sink in self.sinks},
+            accepted={source.name: np.array(source.cycles, np.int64) for source in self.sources},
             cycles=self.cycles,
             latency=self.latency,
             fault=faults[0] if faults else None,
@@ -132,7 +135,7 @@ class _Bench:
                 source.drive(ctx, pause)
             for sink, pause in zip(self.sinks, rng.random(len(self.sinks)) < job.stall):
                 sink.drive(ctx, pause)
-            took = [source.settle(ctx) for source in self.sources]
+            took = [source.settle(ctx, cycle) for source in self.sources]
             gave = [sink.settle(ctx) for sink in self.sinks]
             if any(took) and accepted is None:
                 accepted = cycle

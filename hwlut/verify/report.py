@@ -8,16 +8,23 @@ __all__ = ["Pass", "Report"]
 
 @dataclass(frozen=True, kw_only=True)
 class Pass:
-    """One run over all vectors. idle, stall: chances of a pause a cycle; cycles: clock cycles, None in software."""
+    """One run over all vectors.
+
+    idle, stall: chances of a pause a cycle. cycles: clock cycles, None in software. reloads: how
+    many tables were loaded in its course.
+    """
 
     idle: float
     stall: float
     cycles: int | None
+    reloads: int = 0
 
     def __str__(self) -> str:
         flow = (
             "free-running" if not (self.idle or self.stall) else f"{self.idle:.0%} idle, {self.stall:.0%} back-pressure"
         )
+        if self.reloads:
+            flow += f", {self.reloads} tables loaded"
         return flow if self.cycles is None else f"{flow}: {self.cycles} cycles"
 
 

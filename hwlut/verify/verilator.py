@@ -27,7 +27,12 @@ _HANG, _SURPLUS, _UNSTABLE = 1, 2, 3  # HwlutFault in sim/batch.cpp
 
 
 class _Stream(ctypes.Structure):
-    _fields_ = [("beats", ctypes.c_void_p), ("count", ctypes.c_uint64), ("done", ctypes.c_uint64)]
+    _fields_ = [
+        ("beats", ctypes.c_void_p),
+        ("count", ctypes.c_uint64),
+        ("done", ctypes.c_uint64),
+        ("cycles", ctypes.c_void_p),
+    ]
 
 
 class _Options(ctypes.Structure):
@@ -175,30 +180,35 @@ def _run(job: Job) -> Outcome:
     found = streams(job.rtl.description).values()
     received = {s.name: np.zeros((job.expected[s.name], s.bytes), np.uint8) for s in found if not s.input}
     sent = {s.name: job.inputs[s.name] for s in found if s.input}
+    taken = {name: np.zeros(0 if job.independent else len(beats), np.int64) for name, beats in sent.items()}
     split = job.independent and job.waves is None and min(job.expected.values()) >= _PARALLEL_BEATS
     parts = (os.cpu_count() or 1) if split else 1
 
-    def run_part(part: int) -> tuple[_Outcome, Any]:
+    def run_part(part: int) -> tuple[_Outcome, Any, Any]:
         def share_of(arrays: dict[str, np.ndarray]) -> Any:
             shares = [np.array_split(array, parts)[part] for array in arrays.values()]
-            return (_Stream * len(shares))(*(_Stream(array.ctypes.data, len(array), 0) for array in shares))
+            return (_Stream * len(shares))(*(_Stream(array.ctypes.data, len(array), 0, None) for array in shares))
 
         sources, sinks, outcome = share_of(sent), share_of(received), _Outcome()
+        if not job.independent:
+            for source, cycles in zip(sources, taken.values()):
+                source.cycles = cycles.ctypes.data
         waves = None if job.waves is None else os.fsencode(job.waves)
         watchdog = WATCHDOG_CYCLES + 4 * job.rtl.description["latency"]
         options = _Options(job.seed + part, round(job.idle * 256), round(job.stall * 256), watchdog, waves)
         entry(sources, sinks, options, outcome)
-        return outcome, sinks
+        return outcome, sources, sinks
 
     with ThreadPoolExecutor(parts) as pool:
         results = list(pool.map(run_part, range(parts)))
-    faults = [text for outcome, sinks in results for text in _faults(outcome, list(received), sinks)]
+    faults = [text for outcome, _, sinks in results for text in _faults(outcome, list(received), sinks)]
     if parts == 1:
-        received = {name: beats[: sink.done] for (name, beats), sink in zip(received.items(), results[0][1])}
+        received = {name: beats[: sink.done] for (name, beats), sink in zip(received.items(), results[0][2])}
     first = results[0][0]
     return Outcome(
         outputs=received,
-        cycles=sum(outcome.cycles for outcome, _ in results),
+        accepted={name: cycles[: source.done] for (name, cycles), source in zip(taken.items(), results[0][1])},
+        cycles=sum(outcome.cycles for outcome, _, _ in results),
         latency=None if faults else first.first_delivery - first.first_accept,
         fault=faults[0] if faults else None,
         tool=str(find_verilator()),
