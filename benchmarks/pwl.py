@@ -26,9 +26,11 @@ from hwlut.functions import FUNCTIONS
 from hwlut.hdl import generate
 from hwlut.nn import PwlActivation
 from hwlut.ops import implementation, lookup, table
+from hwlut.program import range_reduced
 from hwlut.quant import Quantizer
 from hwlut.share import share
 from hwlut.units import Pwl
+from hwlut.units.operations import Apply
 from hwlut.verify.beats import streams
 from hwlut.verify.engine import Job
 from hwlut.verify.stimulus import stimulus
@@ -102,6 +104,35 @@ def accuracy_rows() -> list[Row]:
                 target=target,
             )
         )
+    return rows
+
+
+def reduced_rows() -> list[Row]:
+    """Largest relative error over every positive code of a 16-bit input; 8 segments, int8 slopes, int16 intercepts."""
+    rows = []
+    for name, signed, target in (
+        ("reciprocal", False, 2e-3),
+        ("reciprocal", True, 2e-3),
+        ("rsqrt", False, 3.5e-3),
+        ("rsqrt", True, 3.5e-3),
+    ):
+        program = range_reduced(name, input=Fixed(16, 8, signed))
+        codes = np.arange(1, program.input.max + 1)
+        exact = FUNCTIONS[name](np.ldexp(codes.astype(np.float64), -program.input.frac))
+        result = np.ldexp(program(torch.from_numpy(codes)).double().numpy(), -program.output.frac)
+        ours = float(np.max(np.abs(result / exact - 1)))
+        title = f"{name}, range-reduced, input {program.input}, output {program.output}, every code above 0"
+        rows.append(Row(name=title, unit="relative error", ours=ours, target=target))
+    program = range_reduced("exp", input=Fixed(16, 8))
+    (core,) = (node.unit for node in program.nodes if isinstance(node, Apply) and isinstance(node.unit, Pwl))
+    codes = np.arange(1 << 16)
+    result = np.ldexp(core(torch.from_numpy(codes)).double().numpy(), -core.output_format(16).frac)
+    ours = float(np.max(np.abs(result / np.exp2(np.ldexp(codes, -16)) - 1)))
+    rows.append(
+        Row(
+            name="2^f on [0, 1), the table of exp, every code of 16 bits", unit="relative error", ours=ours, target=8e-4
+        )
+    )
     return rows
 
 
@@ -312,6 +343,7 @@ if __name__ == "__main__":
         "pwl",
         [
             *accuracy_rows(),
+            *reduced_rows(),
             *fit_rows(),
             *genetic_rows(),
             *simulation_rows(),

@@ -45,7 +45,9 @@ def _text(value: Any) -> str | None:
         return None
     if isinstance(value, enum.Enum):
         return str(value.value)
-    if isinstance(value, (tuple, list)) and len(value) > _INLINE:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_text(item)}" for key, item in value.items())
+    if isinstance(value, (tuple, list)) and len(value) > _INLINE and isinstance(value[0], int):
         return f"{len(value)} numbers, {min(value)} to {max(value)}"
     if isinstance(value, (tuple, list)):
         return " ".join(map(str, value))

@@ -89,8 +89,8 @@ class Draft:
     def core(self, name: str, function: Function, frac: int, of: str) -> str:
         """The table of `function` on its domain, applied to the value `of`, which has `frac` fraction bits.
 
-        Its lines are fitted on codes of 9 fraction bits where there are more, so that a fit takes a fraction of
-        a second; a line is as right between those codes.
+        Its largest absolute error is the least. The lines are fitted on codes of 9 fraction bits where there are
+        more, so that a fit takes a fraction of a second; they are as right between those codes.
         """
         coarse = min(frac, _FIT_FRAC)
         finer = frac - coarse
@@ -102,6 +102,7 @@ class Draft:
             scales=(coarse,),
             slope_bits=self._fitting.slope_bits,
             intercept_bits=self._fitting.intercept_bits,
+            objective="max",
         )
         unit = table.replace(
             input=Fixed(bits, signed=False),

@@ -84,9 +84,9 @@ def _exp(draft: Draft, input: Fixed, output: Fixed) -> str:
     whole = draft(ShiftRight, "whole", turns, _TURN_FRAC, "floor")
     part = draft(Bits, "part", turns, 0, _TURN_FRAC)
     core = draft.core("core", Function("exp2", np.exp2, (0.0, 1.0)), _TURN_FRAC, part)
-    # From 2^top on the result saturates.
+    # From 2^top on the result saturates; 40 octaves below it is 0.
     top = output.bits - output.signed - output.frac
-    below = draft.clamped("below", draft(Subtract, "distance", top, whole), 0, 62)
+    below = draft.clamped("below", draft(Subtract, "distance", top, whole), 0, 40)
     power = draft.scaled("power", core, output.frac - CORE.frac + top, below)
     return draft.clamped("y", power, output.min, output.max)
 

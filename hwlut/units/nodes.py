@@ -86,6 +86,9 @@ class Node:
             )
             object.__setattr__(self, field.name, value)
 
+    def __str__(self) -> str:
+        return f"{self.name}={self.op}({', '.join(self.operands)})"
+
     @property
     def operands(self) -> tuple[str, ...]:
         """Names of the values that are taken."""

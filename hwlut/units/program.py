@@ -81,6 +81,11 @@ class Program(Unit, schema="hwlut.program/1"):
             raise ValueError(f"Program scale must be {self.input.frac}, not {shorten(scale)}")
         return self.input.frac
 
+    def at_scale(self, scale: int) -> "Program":
+        """The program itself."""
+        self.chosen_scale(scale)
+        return self
+
     def input_format(self, scale: int) -> Fixed:
         """Format of the input codes."""
         self.chosen_scale(scale)
