@@ -258,3 +258,10 @@ def test_refusals():
     unit = Requantize(input=Fixed(7), multipliers=(5,), shifts=(3,), output=Fixed(4))
     with pytest.raises(ValueError, match="Requantize reloadable must not be given, not True"):
         generate(unit, reloadable=True)
+
+
+def test_the_command_line_refuses_a_form_beside_a_file(capsys):
+    from hwlut.cli import main
+
+    assert main(["sim", "gelu_8", "--verilog", "gelu_8.v", "--lanes", "2"]) == 2
+    assert "--verilog must be given without --lanes" in capsys.readouterr().err

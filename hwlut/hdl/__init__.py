@@ -8,5 +8,6 @@ from hwlut.hdl.axi import RESETS
 from hwlut.hdl.component import UnitComponent, component
 from hwlut.hdl.description import read_description
 from hwlut.hdl.emit import Rtl, generate, verilog
+from hwlut.hdl.reload import load_entries
 
-__all__ = ["RESETS", "Rtl", "UnitComponent", "component", "generate", "read_description", "verilog"]
+__all__ = ["RESETS", "Rtl", "UnitComponent", "component", "generate", "load_entries", "read_description", "verilog"]

@@ -7,7 +7,7 @@ import numpy as np
 from hwlut.hdl.reload import load_entries
 from hwlut.units import Pwl, Unit
 from hwlut.verify.beats import Stream
-from hwlut.verify.stimulus import Stimulus, _evaluator
+from hwlut.verify.stimulus import Stimulus, evaluator
 
 __all__ = ["Reloads", "random_table"]
 
@@ -108,7 +108,7 @@ def _results(units: Sequence[Pwl], labels: Mapping[str, np.ndarray], against: st
 
     found = np.zeros(len(labels["q"]), np.int64)
     for table, unit in enumerate(units):
-        evaluate = _evaluator(unit, against)
+        evaluate = evaluator(unit, against)
         for scale in unit.scales:
             at = np.flatnonzero((labels["table"] == table) & (labels["scale"] == scale))
             if len(at):

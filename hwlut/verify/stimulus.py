@@ -14,7 +14,7 @@ from hwlut.units import Direct, Program, Pwl, Requantize, Unit
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["EXHAUSTIVE_LIMIT", "Stimulus", "stimulus"]
+__all__ = ["EXHAUSTIVE_LIMIT", "Stimulus", "evaluator", "stimulus"]
 
 EXHAUSTIVE_LIMIT = 1 << 22
 """Up to this many vectors every code is checked."""
@@ -75,7 +75,7 @@ def _(unit: Pwl, scale: int | None, seed: int) -> Stimulus:
     def results(engine: str) -> np.ndarray:
         import torch
 
-        evaluate = _evaluator(unit, engine)
+        evaluate = evaluator(unit, engine)
         parts = [evaluate(torch.from_numpy(codes), {"scale": at}) for codes, at in zip(blocks, scales)]
         return np.concatenate([part.cpu().to(torch.int64).numpy() for part in parts])
 
@@ -96,7 +96,7 @@ def _(unit: Direct, scale: int | None, seed: int) -> Stimulus:
     def results(engine: str) -> np.ndarray:
         import torch
 
-        return _evaluator(unit, engine)(torch.from_numpy(q), {}).cpu().to(torch.int64).numpy()
+        return evaluator(unit, engine)(torch.from_numpy(q), {}).cpu().to(torch.int64).numpy()
 
     labels = {"q": q, "scale": np.full_like(q, at)}
     scope = f"{_coverage(exhaustive, seed)} at scale {at}"
@@ -122,7 +122,7 @@ def _(unit: Requantize, scale: int | None, seed: int) -> Stimulus:
         import torch
 
         table = torch.from_numpy(acc).reshape(-1, unit.channels)
-        return _evaluator(unit, engine)(table, {}).cpu().to(torch.int64).reshape(-1).numpy()
+        return evaluator(unit, engine)(table, {}).cpu().to(torch.int64).reshape(-1).numpy()
 
     inputs = {"acc": acc} | ({"channel": channel} if unit.channels > 1 else {})
     scope = _coverage(exhaustive, seed) + (f" of {unit.channels} channels" if unit.channels > 1 else "")
@@ -137,13 +137,13 @@ def _(unit: Program, scale: int | None, seed: int) -> Stimulus:
     def results(engine: str) -> np.ndarray:
         import torch
 
-        return _evaluator(unit, engine)(torch.from_numpy(q), {}).cpu().to(torch.int64).numpy()
+        return evaluator(unit, engine)(torch.from_numpy(q), {}).cpu().to(torch.int64).numpy()
 
     scope = f"{_coverage(exhaustive, seed)} at scale {at}"
     return Stimulus(inputs={"q": q}, labels={"q": q}, results=results, exhaustive=exhaustive, scope=scope)
 
 
-def _evaluator(unit: Unit, engine: str) -> Callable[["torch.Tensor", dict[str, int]], "torch.Tensor"]:
+def evaluator(unit: Unit, engine: str) -> Callable[["torch.Tensor", dict[str, int]], "torch.Tensor"]:
     """What computes `unit` in software: its definition, or its kernel on a device."""
     if engine == "reference":
         return lambda codes, arguments: unit(codes, **arguments)
