@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import hwlut
-from hwlut import Fixed, Program, Pwl, Requantize
+from hwlut import Direct, Fixed, Program, Pwl, Requantize
 from hwlut.units.operations import (
     Add,
     Apply,
@@ -155,6 +155,13 @@ def test_units_and_programs_inside():
     )
     assert nested(torch.arange(-8, 8)).tolist() == [2 * math.floor(Fraction(y + 1, 2)) for y in WANT]
     assert nested.spans["halved"] == (-128, 127)
+
+
+def test_a_truth_table_inside(tmp_path):
+    square = Direct(input=Fixed(4, 0), output=Fixed(7, 0, False), values=[q * q for q in range(-8, 8)])
+    squared = program(nodes=(Apply("y", "q", square),), output=Fixed(7, 0, False))
+    assert squared(torch.arange(-8, 8)).tolist() == [q * q for q in range(-8, 8)]
+    assert hwlut.load(squared.save(tmp_path / "squared.json")) == squared
 
 
 def test_files(tmp_path):
