@@ -105,7 +105,7 @@ def _check_streams(content: Mapping[str, Any]) -> None:
     for name in ("clk", content["reset"]):
         if name not in ports or ports[name]["dir"] != "input" or ports[name]["width"] != 1:
             raise ValueError(f"ports must hold {name}, an input of width 1")
-    directions = {}
+    directions: dict[str, str] = {}
     for name, port in ports.items():
         stream, _, role = name.rpartition("_")
         if name in ("clk", content["reset"]):
