@@ -242,6 +242,8 @@ def test_values_are_narrow_used_and_held():
     assert text == "Program values must all be used, which 'q' is not"
     text = message(ValueError, lambda: program(output=Fixed(4, 0)))
     assert text.startswith("Program output must hold -") and text.endswith(", which s4.0 does not")
+    text = message(ValueError, lambda: program(nodes=(Bits("y", "q", 0, 4),), output=Fixed(4, 0)))
+    assert text == "Program output must hold 0 to 15, which s4.0 does not"
     assert message(ValueError, lambda: program(input=Fixed(33, 0))) == "Program input bits must be from 1 to 32, not 33"
     assert message(ValueError, lambda: program(nodes=())) == "Program nodes must be from 1 to 4096, not 0"
     assert message(ValueError, lambda: program()(torch.tensor([8]))) == "Program codes must be from -8 to 7, not 8"
