@@ -88,7 +88,8 @@ class Quantizer(nn.Module):
             raise RuntimeError("Quantizer scale must be calibrated first, by hwlut.quant.calibrate")
         if not self.learned:
             return self.scale
-        return self.choices.take((self.choices - self.exponent.detach()).abs().argmin())
+        nearest = (self.choices - self.exponent.detach()).abs().argmin(0, keepdim=True)
+        return self.choices.index_select(0, nearest).view(())
 
     def codes(self, x: torch.Tensor) -> torch.Tensor:
         """int32 codes of real values; NaN becomes 0."""
