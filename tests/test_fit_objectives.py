@@ -253,6 +253,11 @@ BAD_FILES = {
     "below.json": (b'{"edges": [0, 1], "counts": [-1]}', "histogram counts must be finite, none below 0 and one above"),
     "nothing.json": (b'{"edges": [0, 1], "counts": [0]}', "histogram counts must be finite, none below 0 and one abo"),
     "nan.json": (b'{"edges": [0, NaN], "counts": [1]}', "histogram edges must be finite and ascending"),
+    "huge.json": (b'{"edges": [0, 1' + b"0" * 400 + b'], "counts": [1]}', "histogram edges and counts must be arrays"),
+    "vast.npy": (
+        b"\x93NUMPY\x01\x00\x46\x00{'descr': '<f8', 'fortran_order': False, 'shape': (9999999999999,), }".ljust(80),
+        "",
+    ),
     "act.txt": (b"", "weights must be a .npy or .json file"),
 }
 

@@ -177,6 +177,11 @@ def test_the_objective_is_that_of_the_table():
         assert unit.meta["certified"] is False
 
 
+def test_breakpoints_are_the_nearest_codes():
+    method = Genetic(generations=0, search=(0.9, 0.95), anchors=(-4.0, 4.0))
+    assert hwlut.fit("gelu", 2, method, scales=(0,)).breakpoints == (1,)
+
+
 def test_polish_comes_to_the_optimum():
     for name in ("gelu", "silu", "hswish"):
         unit = hwlut.fit(name, 8, Genetic(generations=100, polish=True))
@@ -310,7 +315,10 @@ def test_what_is_no_checkpoint_is_refused(tmp_path, text):
     assert path.read_text(encoding="latin-1") == text
 
 
-@pytest.mark.parametrize("key, value", [("random", {}), ("scores", [1.0]), ("individuals", "no"), ("generation", None)])
+@pytest.mark.parametrize(
+    "key, value",
+    [("random", {}), ("scores", [1.0]), ("individuals", "no"), ("generation", None), ("best", [10**400] * 5)],
+)
 def test_a_damaged_checkpoint_is_refused(tmp_path, key, value):
     path = tmp_path / "state.json"
     method = Genetic(generations=5, checkpoint=path)

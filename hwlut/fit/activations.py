@@ -1,5 +1,6 @@
 """Where a network's activations fall, as weights of input codes."""
 
+import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,7 +49,7 @@ class Activations:
         """Of n counts between n + 1 ascending edges."""
         try:
             values, heights = np.asarray(edges, dtype=np.float64), np.asarray(counts, dtype=np.float64)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise TypeError("histogram edges and counts must be arrays of real numbers") from None
         if values.ndim != 1 or heights.ndim != 1 or len(values) != len(heights) + 1 or not len(heights):
             raise ValueError("histogram edges must be one more than counts, and counts at least one")
@@ -70,14 +71,14 @@ class Activations:
         data = read_bytes(path, _LIMIT)
         try:
             if path.suffix == ".npy":
-                return cls.of(np.load(path, allow_pickle=False))
+                return cls.of(np.load(io.BytesIO(data), allow_pickle=False))
             content = json.loads(data)
             if not isinstance(content, dict) or set(content) != {"edges", "counts"}:
                 raise ValueError(f"a histogram must be an object of edges and counts, not {shorten(content)}")
             return cls.histogram(**content)
         except RecursionError:
             raise ValueError(f"{path}: nested too deeply") from None
-        except (TypeError, ValueError, EOFError) as error:
+        except (TypeError, ValueError, EOFError, OverflowError, MemoryError) as error:
             raise ValueError(f"{path}: {error}") from None
 
     def shares(self, codes: np.ndarray, scale: int, input: Fixed) -> np.ndarray:

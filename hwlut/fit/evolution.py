@@ -186,7 +186,7 @@ class Evolution:
             generator.bit_generator.state = content["random"]
         except _Foreign as error:
             raise ValueError(str(error)) from None
-        except (ValueError, TypeError, KeyError, RecursionError):
+        except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
             raise ValueError(f"{path}: not a checkpoint of a genetic fit") from None
         if state.generation > self.generations:
             raise ValueError(f"{path}: is at generation {state.generation}, beyond the {self.generations} asked for")
