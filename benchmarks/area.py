@@ -42,7 +42,41 @@ def area_rows() -> list[Row]:
             bounds="ratio",
         )
         rows.append(row)
-    return rows
+    return [*rows, _reloadable_row()]
+
+
+def _reloadable_row() -> Row:
+    """A reloadable unit of 8 segments, all int8, against a reloadable table of 256 bytes; both double-buffered."""
+    unit = hwlut.fit("gelu", 8, scales=(5,), slope_frac=6, intercept_bits=8, intercept_frac=6, output=Fixed(8, 5))
+    return Row(
+        name="gelu, 8 segments, all int8, reloadable",
+        unit="GE",
+        ours=_gates(generate(unit, reloadable=True).verilog, unit.name),
+        baseline=_gates(_RELOADABLE_TABLE, "reloadable_table"),
+        against="reloadable 256-entry table, without handshake",
+        target=0.2,
+        bounds="ratio",
+    )
+
+
+_RELOADABLE_TABLE = """
+module reloadable_table(input clk, input rst, input [7:0] x, output reg [7:0] y,
+                        input [7:0] load_data, input load_valid, input load_last);
+  reg [7:0] entries [0:511];
+  reg [7:0] held, place;
+  reg bank;
+  always @(posedge clk) begin
+    held <= x;
+    y <= entries[{bank, held}];
+    if (load_valid) begin
+      entries[{~bank, place}] <= load_data;
+      place <= load_last ? 0 : place + 1;
+      bank <= bank ^ load_last;
+    end
+    if (rst) begin place <= 0; bank <= 0; end
+  end
+endmodule
+"""
 
 
 def _gates(verilog: str, module: str) -> float:

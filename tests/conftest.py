@@ -16,6 +16,7 @@ INSTALLED = (
     "iverilog",
     "make",
     "mkdocs",
+    "mlxtend",
     "perl",
     "qflow-tech-osu018",
     "sta",
