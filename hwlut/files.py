@@ -1,5 +1,6 @@
 """Files that appear whole or not at all: outputs, and the cache of built things."""
 
+import errno
 import hashlib
 import json
 import os
@@ -37,7 +38,7 @@ def write_together(files: Mapping[Path, bytes | str]) -> None:
     """Write every file under a temporary name beside its path, then move all of them into place."""
     for path in files:
         if not path.name or path.is_dir():
-            raise IsADirectoryError(f"{path} is a folder, not a file to write")
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     temporaries = {path: path.with_name(f".{secrets.token_hex(8)}.tmp") for path in files}
     try:
         for path, data in files.items():

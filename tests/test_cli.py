@@ -354,7 +354,10 @@ HOSTILE = {
     "huge number": (json.dumps(TABLE | {"slopes": [10**1000] * 4}), "Pwl slopes[0] must be from -92233"),
     "endless number": ('{"schema": ' + "9" * 5000 + "}", "not a parameter table: Exceeds the limit"),
     "not utf-8": (b"\xff\xfe{", "not a parameter table: 'utf-8' codec can't decode"),
-    "no schema": ("{}", "schema must be one of hwlut.pwl/1, hwlut.requantize/1, not None"),
+    "no schema": (
+        "{}",
+        "schema must be one of hwlut.direct/1, hwlut.program/1, hwlut.pwl/1, hwlut.requantize/1, not None",
+    ),
     "missing key": (without("slopes"), "key 'slopes' is missing"),
     "unknown key": (json.dumps(TABLE | {"colour": 1}), "unknown key 'colour'; hwlut.pwl/1 has name, function"),
     "float": (json.dumps(TABLE | {"slopes": [0.5] * 4}), "Pwl slopes[0] must be an integer, not 0.5"),

@@ -299,9 +299,15 @@ def test_impossible_contents(tmp_path):
         ),
         (b"[" * 100_000, "not a parameter table: nested too deeply"),
         (b'{"a":' * 100_000, "not a parameter table: nested too deeply"),
-        (b"{}", "schema must be one of hwlut.pwl/1, hwlut.requantize/1, not None"),
-        (b'{"schema": "hwlut.pwl/2"}', "schema must be one of hwlut.pwl/1, hwlut.requantize/1, not 'hwlut.pwl/2'"),
-        (b'{"schema": ["hwlut.pwl/1"]}', "schema must be one of hwlut.pwl/1, hwlut.requantize/1, not ['hwlut.pwl/1']"),
+        (b"{}", "schema must be one of hwlut.direct/1, hwlut.program/1, hwlut.pwl/1, hwlut.requantize/1, not None"),
+        (
+            b'{"schema": "hwlut.pwl/2"}',
+            "schema must be one of hwlut.direct/1, hwlut.program/1, hwlut.pwl/1, hwlut.requantize/1, not 'hwlut.pwl/2'",
+        ),
+        (
+            b'{"schema": ["hwlut.pwl/1"]}',
+            "schema must be one of hwlut.direct/1, hwlut.program/1, hwlut.pwl/1, hwlut.requantize/1, not ['hwlut.pwl/1']",
+        ),
         (b'{"schema": "hwlut.requantize/1"}', "key 'function' is missing"),
     ]
     for data, message in hostile:
