@@ -239,7 +239,7 @@ def _engine_row(unit: Pwl, scale: int | None, label: str) -> Row:
     job = Job(rtl=rtl, inputs={source.name: beats}, expected={sink.name: len(beats)}, independent=True)
     (seconds,) = _seconds(3, lambda: run([job]))
     return Row(
-        name=f"batch engine, 4 M beats of gelu_8, {label}",
+        name=f"batch engine on every core, 4 M beats of gelu_8, {label}",
         unit="vectors/s",
         ours=len(beats) / seconds,
         sense=">=",
@@ -275,6 +275,25 @@ def _cold_check() -> float:
 def _passed(ok: bool) -> None:
     if not ok:
         raise RuntimeError("what was to be timed gives a wrong result")
+
+
+def cuda_rows() -> list[Row]:
+    """The CUDA kernels, which wait for a machine with a GPU."""
+    name, limit = "look-up op (CUDA kernel), 64 M int8 codes, int8 results", 0.5
+    if not torch.cuda.is_available():
+        return [Row(name=name, unit="s", ours=None, target=limit, bounds="ratio")]
+    floats = torch.randn(1 << 26, device="cuda")
+    codes = torch.randint(-128, 128, (1 << 26,), device="cuda", dtype=torch.int8)
+    entries = table(_shipped("gelu_8").replace(output=Fixed(8, 5)), 5, "cuda")
+
+    def timed(run: Callable[[], torch.Tensor]) -> Callable[[], None]:
+        return lambda: (run(), torch.cuda.synchronize())[1]
+
+    ours, baseline = _seconds(
+        50, timed(lambda: lookup(codes, entries, -128)), timed(lambda: torch.nn.functional.gelu(floats))
+    )
+    against = "torch gelu of 64 M float32"
+    return [Row(name=name, unit="s", ours=ours, baseline=baseline, against=against, target=limit, bounds="ratio")]
 
 
 def lookup_rows() -> list[Row]:
@@ -348,6 +367,7 @@ if __name__ == "__main__":
             *genetic_rows(),
             *simulation_rows(),
             *lookup_rows(),
+            *cuda_rows(),
             *activation_rows(),
             *area_rows(),
         ],

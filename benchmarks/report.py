@@ -32,14 +32,15 @@ bounds the ratio where it says so, else our own figure; *holds* compares it with
 class Row:
     """One figure and what it must reach.
 
-    name: what was measured. unit: of `ours` and `baseline`. ours: our figure. against: what the
-    baseline is, in words. baseline: its figure, None where there is none to compare with.
+    name: what was measured. unit: of `ours` and `baseline`. ours: our figure, None where this
+    machine cannot run it. against: what the baseline is, in words. baseline: its figure, None where
+    there is none to compare with.
     sense: "<=" or ">=". target: the bound. bounds: what the target bounds, "ours" or "ratio".
     """
 
     name: str
     unit: str
-    ours: float
+    ours: float | None
     against: str | None = None
     baseline: float | None = None
     sense: str = "<="
@@ -49,11 +50,13 @@ class Row:
     @property
     def ratio(self) -> float | None:
         """ours / baseline."""
-        return None if self.baseline is None else self.ours / self.baseline
+        return None if self.baseline is None or self.ours is None else self.ours / self.baseline
 
     @property
-    def holds(self) -> bool:
-        """Whether the target is reached."""
+    def holds(self) -> bool | None:
+        """Whether the target is reached; None where nothing was run."""
+        if self.ours is None:
+            return None
         figure = self.ours if self.bounds == "ours" else self.ratio
         if figure is None:
             raise ValueError(f"benchmark {self.name!r} bounds a ratio and must have a baseline")
@@ -136,7 +139,8 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
     target = f"ratio {row['sense']} {row['target']:g}"
     if row["bounds"] == "ours":
         target = f"{row['sense']} {_figure(row['target'], row['unit'])}"
-    return [row["name"], _figure(row["ours"], row["unit"]), baseline, ratio, target, "yes" if row["holds"] else "NO"]
+    ours = "not run" if row["ours"] is None else _figure(row["ours"], row["unit"])
+    return [row["name"], ours, baseline, ratio, target, {True: "yes", False: "NO", None: "-"}[row["holds"]]]
 
 
 def _figure(value: float, unit: str) -> str:

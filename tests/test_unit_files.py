@@ -306,7 +306,8 @@ def test_impossible_contents(tmp_path):
         ),
         (
             b'{"schema": ["hwlut.pwl/1"]}',
-            "schema must be one of hwlut.direct/1, hwlut.program/1, hwlut.pwl/1, hwlut.requantize/1, not ['hwlut.pwl/1']",
+            "schema must be one of hwlut.direct/1, hwlut.program/1, hwlut.pwl/1, hwlut.requantize/1, "
+            "not ['hwlut.pwl/1']",
         ),
         (b'{"schema": "hwlut.requantize/1"}', "key 'function' is missing"),
     ]

@@ -48,6 +48,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         note(error.format_message())
     except OSError as error:
         note(f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error))
-    except (ValueError, ToolError) as error:
+    except (TypeError, ValueError, ToolError) as error:
         note(str(error))
     return 2
