@@ -241,8 +241,8 @@ def test_activations_outside_the_domain_leave_equal_weights():
 
 
 BAD_FILES = {
-    "text.npy": (b"1 2 3", "pickle"),
-    "empty.npy": (b"", "No data left"),
+    "text.npy": (b"1 2 3", "EOF: reading magic string"),
+    "empty.npy": (b"", "EOF: reading magic string"),
     "list.json": (b"[1, 2]", r"a histogram must be an object of edges and counts, not \[1, 2\]"),
     "keys.json": (b'{"edges": [0, 1]}', "a histogram must be an object of edges and counts, not {'edges'"),
     "broken.json": (b"{", "Expecting property name"),
@@ -258,6 +258,15 @@ BAD_FILES = {
         b"\x93NUMPY\x01\x00\x46\x00{'descr': '<f8', 'fortran_order': False, 'shape': (9999999999999,), }".ljust(80),
         "",
     ),
+    "zip.npy": (b"PK\x03\x04 and no more", "the magic string is not correct"),
+    "open.npy": (b"\x93NUMPY\x01\x00\x46\x00{'descr': (".ljust(80), "its header cannot be read$"),
+    "text.json": (
+        b'{"edges": ["0", "1"], "counts": [1]}',
+        "histogram edges and counts must be arrays of real numbers$",
+    ),
+    "mixed.json": (b'{"edges": [0, 1], "counts": ["1"]}', "histogram edges and counts must be arrays of real numbers$"),
+    "bool.json": (b'{"edges": [0, 1, 2], "counts": [1, true]}', "histogram edges and counts must be arrays of real"),
+    "bools.json": (b'{"edges": [false, true], "counts": [1]}', "histogram edges and counts must be arrays of real"),
     "act.txt": (b"", "weights must be a .npy or .json file"),
 }
 
@@ -269,6 +278,12 @@ def test_bad_weights_are_refused(tmp_path, name):
     path.write_bytes(content)
     with pytest.raises(ValueError, match=f"{name}: .*{message}"):
         Activations.load(path)
+
+
+@pytest.mark.parametrize("count", [5e-324, 1e-300, 1e308], ids=str)
+def test_counts_of_any_size(count):
+    seen = Activations.histogram([-1e308, 0, 1e308], [count, count])
+    assert seen.below.tolist() == [0, 0.5, 1]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -325,6 +326,39 @@ def test_a_damaged_checkpoint_is_refused(tmp_path, key, value):
     hwlut.fit("gelu", 6, method)
     path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
     with pytest.raises(ValueError, match="state.json: not a checkpoint of a genetic fit$"):
+        hwlut.fit("gelu", 6, method)
+
+
+@pytest.mark.parametrize(
+    "key, change",
+    [
+        ("generation", lambda value: -1),
+        ("generation", lambda value: str(value)),
+        ("generation", lambda value: True),
+        ("generation", lambda value: value + 0.5),
+        ("individuals", lambda value: [row[::-1] for row in value]),
+        ("individuals", lambda value: [[gene + 100 for gene in row] for row in value]),
+        ("individuals", lambda value: [[str(gene) for gene in row] for row in value]),
+        ("individuals", lambda value: [[float("nan")] * 5, *value[1:]]),
+        ("scores", lambda value: [float("inf"), *value[1:]]),
+        ("scores", lambda value: [value[0] * 2, *value[1:]]),
+        ("scores", lambda value: [str(score) for score in value]),
+        ("best", lambda value: value[::-1]),
+        ("best", lambda value: [gene - 100 for gene in value]),
+        ("best_score", lambda value: value / 2),
+        ("best_score", lambda value: 0.0),
+        ("best_score", lambda value: float("nan")),
+        ("best_score", lambda value: str(value)),
+    ],
+    ids=lambda given: given if isinstance(given, str) else "",
+)
+def test_a_checkpoint_that_contradicts_itself_is_refused(tmp_path, key, change):
+    path = tmp_path / "state.json"
+    method = Genetic(generations=5, checkpoint=path)
+    hwlut.fit("gelu", 6, method)
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps(content | {key: change(content[key])}))
+    with pytest.raises(ValueError, match=f"^{re.escape(str(path))}: not a checkpoint of a genetic fit$"):
         hwlut.fit("gelu", 6, method)
 
 

@@ -57,6 +57,26 @@ def test_liberty(tmp_path):
     assert Liberty.read(path).gate is None and Liberty.read(path).digest != library.digest
 
 
+@pytest.mark.parametrize(
+    "area, message",
+    [
+        ("0", "area must be above 0, for it is the gate equivalent"),
+        ("-4", "area must be a finite number from 0, not '-4'"),
+        ("1-2", "area must be a finite number from 0, not '1-2'"),
+        ("1e999", "area must be a finite number from 0, not '1e999'"),
+        ("nan", "area must be a finite number from 0, not 'nan'"),
+    ],
+    ids=["zero", "negative", "difference", "infinite", "nan"],
+)
+def test_liberty_areas_that_are_none_are_refused(tmp_path, area, message):
+    path = tmp_path / "bad.lib"
+    path.write_text(CELLS.replace("area : 4;", f"area : {area};"))
+    with pytest.raises(ValueError, match=f"^{re.escape(str(path))}: cell NAND2_X1: {message}$"):
+        Liberty.read(path)
+    path.write_text(CELLS.replace("area : 2;", "area : 0;"))
+    assert Liberty.read(path).areas["INV"] == 0
+
+
 def test_figures_are_those_of_the_netlist(cells):
     found = synthesize(small(), liberty=cells)
     areas = dict(re.findall(r"^cell \((\w+)\) \{\n(?:.*\n)*?\s*area : (\d+);", cells.read_text(), re.MULTILINE))
@@ -168,6 +188,21 @@ def test_compare_keeps_the_settings_and_names_what_it_leaves_out(monkeypatch):
     errors = [candidate.mse for candidate in found.candidates]
     assert errors[1] > errors[0] > errors[2] >= errors[3] and found.smallest.label == "tanh_5"
     assert picture(found).axes[0].get_xlabel() == "LUTs (ice40), estimate"
+
+
+@pytest.mark.parametrize(
+    "domain",
+    ["wide", [1], [1, 2, 3], [2, 1], [1, 1], [None, 1], ["a", "b"], [False, True], [0, 10**400], 3, {}],
+    ids=["text", "one", "three", "descends", "empty", "null", "words", "bools", "huge", "number", "object"],
+)
+def test_compare_ignores_a_domain_that_is_no_interval(domain):
+    module = sys.modules["hwlut.verify.synthesis.compare"]
+    unit = hwlut.fit("tanh", 3, scales=(4,), domain=(-1, 1))
+    plain, _ = module._fitted(unit.replace(meta={}), 2)
+    narrow, _ = module._fitted(unit, 2)
+    assert narrow != plain
+    found, _ = module._fitted(unit.replace(meta={"domain": domain}), 2)
+    assert found == plain
 
 
 def refused(capsys, *arguments):

@@ -2,6 +2,7 @@
 
 import io
 import json
+import tokenize
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 
 from hwlut.fields import shorten
 from hwlut.files import read_bytes
+from hwlut.fit.reals import reals
 from hwlut.fixed import Fixed
 
 __all__ = ["Activations"]
@@ -47,16 +49,14 @@ class Activations:
     @classmethod
     def histogram(cls, edges: Any, counts: Any) -> "Activations":
         """Of n counts between n + 1 ascending edges."""
-        try:
-            values, heights = np.asarray(edges, dtype=np.float64), np.asarray(counts, dtype=np.float64)
-        except (TypeError, ValueError, OverflowError):
-            raise TypeError("histogram edges and counts must be arrays of real numbers") from None
+        values, heights = (reals("histogram edges and counts", given) for given in (edges, counts))
         if values.ndim != 1 or heights.ndim != 1 or len(values) != len(heights) + 1 or not len(heights):
             raise ValueError("histogram edges must be one more than counts, and counts at least one")
-        if not np.isfinite(values).all() or (np.diff(values) <= 0).any():
+        if not np.isfinite(values).all() or (values[1:] <= values[:-1]).any():
             raise ValueError("histogram edges must be finite and ascending")
         if not np.isfinite(heights).all() or (heights < 0).any() or not heights.any():
             raise ValueError("histogram counts must be finite, none below 0 and one above")
+        heights = np.ldexp(heights, -np.frexp(heights.max())[1])  # below 1, so that no sum overflows
         return cls(values, np.concatenate([[0.0], np.cumsum(heights)]) / heights.sum())
 
     @classmethod
@@ -71,15 +71,17 @@ class Activations:
         data = read_bytes(path, _LIMIT)
         try:
             if path.suffix == ".npy":
-                return cls.of(np.load(io.BytesIO(data), allow_pickle=False))
+                return cls.of(np.lib.format.read_array(io.BytesIO(data), allow_pickle=False))
             content = json.loads(data)
             if not isinstance(content, dict) or set(content) != {"edges", "counts"}:
                 raise ValueError(f"a histogram must be an object of edges and counts, not {shorten(content)}")
             return cls.histogram(**content)
         except RecursionError:
             raise ValueError(f"{path}: nested too deeply") from None
+        except (SyntaxError, tokenize.TokenError):
+            raise ValueError(f"{path}: its header cannot be read") from None
         except (TypeError, ValueError, EOFError, OverflowError, MemoryError) as error:
-            raise ValueError(f"{path}: {error}") from None
+            raise ValueError(f"{path}: {' '.join(str(error).split())}") from None
 
     def shares(self, codes: np.ndarray, scale: int, input: Fixed) -> np.ndarray:
         """Share of the activations that quantization brings to each input code: to the nearest, saturated."""

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from hwlut.files import digest_of, read_bytes, write_atomic
+from hwlut.fit.reals import reals
 
 __all__ = ["Evolution", "Errors"]
 
@@ -88,7 +89,7 @@ class Evolution:
         """
         problem = digest_of(problem, genes, list(search), seed, self.settings | {"generations": None})
         generator = np.random.Generator(np.random.PCG64(seed))
-        state = self._resumed(problem, generator, genes)
+        state = self._resumed(problem, generator, errors, genes, search)
         if state is None:
             individuals = np.sort(generator.uniform(*search, (self.population, genes)), axis=1)
             scores = errors(individuals)
@@ -165,7 +166,9 @@ class Evolution:
         individuals[chosen] = np.clip(genes, *search)
         return chosen
 
-    def _resumed(self, problem: str, generator: np.random.Generator, genes: int) -> "_State | None":
+    def _resumed(
+        self, problem: str, generator: np.random.Generator, errors: Errors, genes: int, search: tuple[float, float]
+    ) -> "_State | None":
         """The checkpoint's state, where there is one, and `generator` as it was then."""
         if self.checkpoint is None or not Path(self.checkpoint).exists():
             return None
@@ -176,13 +179,15 @@ class Evolution:
                 raise ValueError
             if content["problem"] != problem:
                 raise _Foreign(f"{path}: a checkpoint of another fit")
+            _check_integer("generation", content["generation"], 0, 10_000_000)
             state = _State(
-                int(content["generation"]),
-                np.array(content["individuals"], dtype=np.float64).reshape(self.population, genes),
-                np.array(content["scores"], dtype=np.float64).reshape(self.population),
-                np.array(content["best"], dtype=np.float64).reshape(genes),
-                float(content["best_score"]),
+                content["generation"],
+                reals("individuals", content["individuals"]).reshape(self.population, genes),
+                reals("scores", content["scores"]).reshape(self.population),
+                reals("best", content["best"]).reshape(genes),
+                float(reals("best_score", content["best_score"])),
             )
+            state.check(errors, search)
             generator.bit_generator.state = content["random"]
         except _Foreign as error:
             raise ValueError(str(error)) from None
@@ -206,6 +211,18 @@ class _State:
     scores: np.ndarray
     best: np.ndarray
     best_score: float
+
+    def check(self, errors: Errors, search: tuple[float, float]) -> None:
+        """Raise ValueError unless every row ascends in `search` and has the error that stands beside it."""
+        rows = np.vstack([self.individuals, self.best])
+        scores = np.append(self.scores, self.best_score)
+        low, high = search
+        if not ((low <= rows) & (rows <= high)).all() or (rows[:, 1:] < rows[:, :-1]).any():
+            raise ValueError("individuals must be ascending and in the range of the search")
+        if not np.isfinite(scores).all() or self.best_score > self.scores.min():
+            raise ValueError("scores must be finite, and none below the best")
+        if not np.allclose(errors(rows), scores, rtol=1e-6, atol=1e-12):
+            raise ValueError("scores must be those of the individuals")
 
     def dumps(self, problem: str, generator: np.random.Generator) -> str:
         content = {

@@ -1,5 +1,6 @@
 """A unit beside what could stand in its place: truth tables, and other numbers of segments."""
 
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -148,9 +149,16 @@ def _fitted(unit: Pwl | Direct, segments: int) -> _Draft:
             "symmetry": unit.symmetry.value,
             "rounding": unit.rounding.value,
         }
-        if (domain := unit.meta.get("domain")) is not None:
+        if _is_interval(domain := unit.meta.get("domain")):
             settings["domain"] = domain
     return fit(unit.function or "", segments, input=Fixed(unit.input.bits, None, unit.input.signed), **settings), 0
+
+
+def _is_interval(given: object) -> bool:
+    """Whether JSON content is two ascending numbers that float64 holds."""
+    if not isinstance(given, list) or len(given) != 2 or any(type(end) not in (int, float) for end in given):
+        return False
+    return -sys.float_info.max <= given[0] < given[1] <= sys.float_info.max
 
 
 def _errors(unit: Pwl | Direct, scale: int, shift: int, points: Samples) -> tuple[float, float]:

@@ -1,10 +1,12 @@
 """Liberty files: the cells of a standard-cell library, their areas, the one that is a gate equivalent."""
 
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from hwlut.errors import ToolError
+from hwlut.fields import shorten
 from hwlut.files import digest_of, read_bytes
 
 __all__ = ["Liberty"]
@@ -30,7 +32,8 @@ class Liberty:
     def read(cls, path: Path | None = None) -> "Liberty":
         """The library at `path`, by default Debian's copy of OSU's for TSMC 180 nm.
 
-        Raises ValueError for a file that is none, ToolError where the default one is not installed.
+        Raises ValueError for a file that is none, an area below 0 or a gate equivalent of 0, ToolError where
+        the default one is not installed.
         """
         if path is None:
             if not _OSU018.is_file():
@@ -43,17 +46,30 @@ class Liberty:
         areas, registers = {}, set()
         for block in blocks:
             name = re.match(r'"?([\w.$]+)"?\s*\)', block)
-            area = re.search(r"\barea\s*:\s*\"?([\d.eE+-]+)", block)
+            area = re.search(r"\barea\s*:\s*\"?([^\s\";}]+)", block)
             if name and area:
-                areas[name[1]] = float(area[1])
+                areas[name[1]] = _area(f"{path}: cell {name[1]}", area[1])
                 if re.search(r"\bff\s*\(", block):
                     registers.add(name[1])
         if not areas:
             raise ValueError(f"{path}: not a liberty file: it has no cell with an area")
-        return cls(path, digest_of(data), areas, frozenset(registers))
+        library = cls(path, digest_of(data), areas, frozenset(registers))
+        if library.gate and not areas[library.gate]:
+            raise ValueError(f"{path}: cell {library.gate}: area must be above 0, for it is the gate equivalent")
+        return library
 
     @property
     def gate(self) -> str | None:
         """The cell whose area is one gate equivalent: the smallest two-input NAND, by name; None without one."""
         nands = [name for name in self.areas if re.search("nand2", name, re.IGNORECASE)]
         return min(nands, key=lambda name: self.areas[name], default=None)
+
+
+def _area(label: str, text: str) -> float:
+    try:
+        area = float(text)
+    except ValueError:
+        area = math.nan
+    if not 0 <= area < math.inf:
+        raise ValueError(f"{label}: area must be a finite number from 0, not {shorten(text)}")
+    return area
