@@ -168,6 +168,35 @@ def test_state_round_trip():
     assert torch.equal(copy.deepcopy(module)(x), module(x))
 
 
+BAD_STATES = {
+    "list": ({"table": [1, 2]}, "table must be an integer tensor of 2 dimensions, not [1, 2]"),
+    "float": (
+        {"table": torch.ones(7, 256)},
+        "table must be an integer tensor of 2 dimensions, not one of torch.float32",
+    ),
+    "flat": (
+        {"exponents": torch.arange(3)},
+        "exponents must be an integer tensor of 2 dimensions, not one of shape (3,)",
+    ),
+    "other": (
+        {"table": torch.zeros(7, 256, dtype=torch.int64)},
+        "table must be that of 'gelu_8', at its scales, not another one",
+    ),
+    "scale": ({"quantizer.scale": torch.tensor(7)}, "quantizer.scale must be one of (0, 1, 2, 3, 4, 5, 6), not 7"),
+}
+
+
+@pytest.mark.parametrize("label", BAD_STATES)
+def test_bad_states_are_refused(label):
+    changed, message = BAD_STATES[label]
+    module = calibrated()
+    with pytest.raises(RuntimeError) as caught:
+        module.load_state_dict({**module.state_dict(), **changed})
+    assert [line.strip() for line in str(caught.value).splitlines()[1:]] == [message]
+    with pytest.raises(RuntimeError):
+        module.load_state_dict(changed, strict=False)
+
+
 def test_state_of_the_other_gradient():
     unit = shipped("gelu_8").replace(slope=Fixed(8, 3), scales=(5,))
     exact, slope = (PwlActivation(unit, gradient=gradient) for gradient in ("exact", "slope"))
@@ -260,6 +289,23 @@ def test_softmax_by_hand():
     tripled = powers[0] * 3  # 3 = 1.5 * 2^1
     inverse = result(reciprocal, round(tripled / 2 * 64), 6) / 2
     assert module(torch.zeros(3)).tolist() == pytest.approx([powers[0] * inverse] * 3, rel=1e-6)
+
+
+def test_softmax_gives_masked_positions_nothing():
+    torch.manual_seed(0)
+    module = PwlSoftmax(shipped("exp_8"), shipped("reciprocal_8"))
+    x = torch.randn(6, 6).masked_fill(torch.ones(6, 6).triu(1).bool(), -np.inf)
+    calibrate(module, [x])
+    x.requires_grad_()
+    got = module(x)
+    assert torch.equal(got == 0, x == -np.inf)
+    for row in range(6):  # as if the masked positions were not there
+        assert torch.allclose(got[row, : row + 1], module(x[row, : row + 1]), rtol=1e-6, atol=0)
+    (got * torch.randn(6, 6)).sum().backward()
+    assert x.grad.isfinite().all() and not x.grad[x == -np.inf].any()
+    rows = torch.stack([torch.full((6,), -np.inf), x.detach()[5]])
+    assert not module(rows)[0].any() and torch.equal(module(rows)[1], got[5])
+    assert module(torch.tensor([1.0, np.nan])).isnan().all()
 
 
 def test_layer_norm_is_close_at_every_magnitude():

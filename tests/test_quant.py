@@ -148,6 +148,27 @@ def test_state_round_trip():
         assert not copy.calibrated
 
 
+BAD_STATES = {
+    "other scale": (False, torch.tensor(3), "scale must be one of (0, 1, 2), not 3"),
+    "between scales": (False, torch.tensor(0.5), "scale must be one of (0, 1, 2), not 0.5"),
+    "two scales": (False, torch.tensor([0, 1]), "scale must be one number, not [0, 1]"),
+    "infinite exponent": (True, torch.tensor(-math.inf), "exponent must be a finite number, not -inf"),
+    "too wide": (True, torch.tensor(1e300, dtype=torch.float64), "exponent must be a finite number, not 1e+300"),
+    "no exponent": (True, torch.zeros(0), "exponent must be one number, not []"),
+}
+
+
+@pytest.mark.parametrize("label", BAD_STATES)
+def test_bad_states_are_refused(label):
+    is_learned, value, message = BAD_STATES[label]
+    quantizer = Quantizer(Fixed(8), range(3), learned=is_learned)
+    quantizer.observe(torch.tensor([30.25]))
+    with pytest.raises(RuntimeError) as caught:
+        quantizer.load_state_dict({"exponent" if is_learned else "scale": value})
+    assert [line.strip() for line in str(caught.value).splitlines()[1:]] == [message]
+    assert quantizer.calibrated and int(quantizer.current_scale()) == 2
+
+
 @pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")  # of torch's own imports
 @pytest.mark.parametrize("source", ["calibrated", "learned"])
 def test_compile_and_export(source):

@@ -1,5 +1,7 @@
 """Softmax and layer normalization whose exponential, reciprocal and inverse root are units."""
 
+import math
+
 import torch
 from torch import nn
 
@@ -17,6 +19,9 @@ class PwlSoftmax(nn.Module):
     The sum is m * 2^e with m in [1, 2): its reciprocal is the unit's at m, shifted by e. Both look-ups are bit-exact
     with their units, the shift is exact; sum and product are torch's. The sum is taken in float32.
 
+    A position masked by -inf gets exactly 0, and no gradient; so does a row of nothing else, whose torch softmax is
+    NaN. Calibration sees 0 there, which every scale holds.
+
     Parameters
     ----------
     exp: a unit for exp on numbers <= 0; its input scale is to be calibrated.
@@ -33,8 +38,13 @@ class PwlSoftmax(nn.Module):
         self.dim = dim
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        powers = self.exp(x.float() - x.float().detach().amax(self.dim, keepdim=True))
-        total = powers.sum(self.dim, keepdim=True)
+        real = x.float()
+        highest = real.detach().amax(self.dim, keepdim=True)
+        empty = highest == -math.inf
+        shifted = real - highest.masked_fill(empty, 0.0)
+        masked = shifted == -math.inf
+        powers = self.exp(shifted.masked_fill(masked, 0.0)).masked_fill(masked, 0.0)
+        total = powers.sum(self.dim, keepdim=True).masked_fill(empty, 1.0)
         shift = power_of_two(-_exponent(total))
         return (powers * (self.reciprocal(total * shift) * shift)).to(x.dtype)
 

@@ -20,6 +20,7 @@ _GRADIENTS = ("exact", "slope")
 _INPUT_BITS = 16
 _FLOAT_BITS = 24
 _SLOPE_BITS = 30
+_INTEGERS = "an integer tensor of 2 dimensions"
 
 
 class PwlActivation(nn.Module):
@@ -95,21 +96,35 @@ class PwlActivation(nn.Module):
         return tuple(held.index_select(0, place)[0] for held in buffers)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *arguments: Any) -> None:
-        table, exponents = state_dict.get(prefix + "table"), state_dict.get(prefix + "exponents")
-        if table is not None and exponents is not None:
-            if not (_equal(table, self.table) and _equal(exponents[:, :2], self.exponents[:, :2])):
-                errors = arguments[-1]
-                errors.append(f"{prefix}table must be that of {self.unit.name!r}, at its scales, not another one")
+        columns = {"table": slice(None), "exponents": slice(2)}  # the frac of the slopes is our own
+        held = {name: state_dict[prefix + name] for name in columns if prefix + name in state_dict}
+        errors = arguments[-1]
+        for name, given in held.items():
+            if (kind := _kind(given)) != _INTEGERS:
+                errors.append(f"{prefix}{name} must be {_INTEGERS}, not {kind}")
                 return
-            state_dict = {**state_dict, prefix + "exponents": self.exponents}  # the frac of the slopes is our own
+        own = {name: getattr(self, name)[:, columns[name]] for name in held}
+        if not all(_equal(held[name][:, columns[name]], own[name]) for name in held):
+            errors.append(f"{prefix}table must be that of {self.unit.name!r}, at its scales, not another one")
+            return
+        if "exponents" in held:
+            state_dict = {**state_dict, prefix + "exponents": self.exponents}
         super()._load_from_state_dict(state_dict, prefix, *arguments)
 
     def extra_repr(self) -> str:
         return f"{self.unit.name}, gradient {self.gradient}"
 
 
+def _kind(given: Any) -> str:
+    if not isinstance(given, torch.Tensor):
+        return shorten(given)
+    if given.is_floating_point() or given.is_complex() or given.dtype == torch.bool:
+        return f"one of {given.dtype}"
+    return _INTEGERS if given.dim() == 2 else f"one of shape {tuple(given.shape)}"
+
+
 def _equal(given: torch.Tensor, own: torch.Tensor) -> bool:
-    return torch.equal(given.to(own.device), own)
+    return given.dtype == own.dtype and torch.equal(given.to(own.device), own)
 
 
 def _default_quantizer(unit: Pwl) -> Quantizer:

@@ -34,7 +34,8 @@ class Quantizer(nn.Module):
     method: how calibration chooses, see `Observer`.
 
     The state is the buffer `scale` (int32), or the parameter `exponent` whose nearest integer in `scales` is s, and
-    lives on the module's device: a forward never waits for it. A state loaded from a file is taken as calibrated.
+    lives on the module's device: a forward never waits for it. A state loaded from a file is taken as calibrated;
+    one with a scale that is not among `scales`, or an infinite exponent, is refused.
     """
 
     scale: torch.Tensor
@@ -117,9 +118,23 @@ class Quantizer(nn.Module):
         return ((codes + straight) * step).to(x.dtype)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *arguments: Any) -> None:
+        name = "exponent" if self.learned else "scale"
+        given = state_dict.get(prefix + name)
+        if isinstance(given, torch.Tensor) and (wanted := self._refusal(given)):
+            errors = arguments[-1]
+            errors.append(f"{prefix}{name} must be {wanted}, not {shorten(given.tolist())}")
+            return
         super()._load_from_state_dict(state_dict, prefix, *arguments)
         state = float(self.exponent.detach() if self.learned else self.scale)
         self.calibrated = not (math.isnan(state) or state == _UNKNOWN)
+
+    def _refusal(self, given: torch.Tensor) -> str | None:
+        """What a loaded state should have been; None where it can be taken."""
+        if given.numel() != 1 or given.is_complex():
+            return "one number"
+        if self.learned:
+            return "a finite number" if math.isinf(given.float().item()) else None
+        return None if given.item() in (*self.scales, _UNKNOWN) else f"one of {shorten(self.scales)}"
 
     def extra_repr(self) -> str:
         scale = str(int(self.current_scale())) if self.calibrated else f"one of {self.scales[0]} to {self.scales[-1]}"
