@@ -333,6 +333,48 @@ def test_hostile_files(case, tmp_path):
     assert message(ValueError, lambda: hwlut.load(path)).startswith(f"{path}: {text}")
 
 
+def nested(depth):
+    """Content of `depth` programs within each other."""
+    content = json.loads(program().dumps())
+    for _ in range(depth - 1):
+        inner = {key: value for key, value in content.items() if key not in ("name", "function", "meta")}
+        content |= {"nodes": [{"name": "y", "op": "unit", "of": "q", "unit": inner}]}
+    return content
+
+
+def test_cost_asks_each_unit_a_fixed_number_of_times(tmp_path, monkeypatch):
+    path = tmp_path / "nested.json"
+    path.write_text(json.dumps(nested(16)))
+    deep = hwlut.load(path)
+    asked = []
+    cost = Pwl.cost
+    monkeypatch.setattr(Pwl, "cost", lambda unit: asked.append(unit) or cost(unit))
+    got = deep.cost()
+    assert len(asked) <= 2
+    assert got == program().cost()
+
+
+def test_programs_are_nested_16_deep_at_most(tmp_path):
+    path = tmp_path / "deep.json"
+    for depth in (17, 50):
+        path.write_text(json.dumps(nested(depth)))
+        text = message(ValueError, lambda: hwlut.load(path))
+        assert text == f"{path}: Program nesting must be at most 16 deep, not 17"
+    path.write_text(json.dumps(nested(16)))
+    deep = hwlut.load(path)
+    assert deep.nesting == 16
+    node = Apply("y", "q", deep)
+    text = message(ValueError, lambda: program(nodes=(node,)))
+    assert text == "Program nesting must be at most 16 deep, not 17"
+
+
+@pytest.mark.parametrize("scale", [True, False, 0.0, "a"], ids=str)
+def test_scales_of_another_kind(scale):
+    text = f"Program scale must be an integer, not {scale!r}"
+    assert message(TypeError, lambda: program().at_scale(scale)) == text
+    assert message(TypeError, lambda: program()(torch.tensor([0]), scale=scale)) == text
+
+
 def test_programs_within_programs_without_end(tmp_path):
     path = tmp_path / "deep.json"
     depth = 5000

@@ -106,6 +106,22 @@ def test_default_outputs():
     assert range_reduced("reciprocal", input=Fixed(16, 8)).output == Fixed(32, 22, True)
     assert range_reduced("sqrt", input=Fixed(16, 0, False)).output == Fixed(23, 15, False)
     assert range_reduced("cos", input=Fixed(16, 8)).output == Fixed(18, 16, True)
+    assert range_reduced("exp", input=Fixed(13, 20)).output == Fixed(17, 16, False)
+
+
+def test_exp_keeps_16_fraction_bits_and_saturates():
+    program = range_reduced("exp", input=Fixed(16, 8))
+    assert program.output == Fixed(32, 16, False)
+    x, y = results(program)
+    # 2^16 = exp(11.09): 2839 / 2^8 is below, 2840 / 2^8 above.
+    assert (y[x >= 2840 / 2**8] == (2**32 - 1) / 2**16).all() and y[x == 2838 / 2**8] < 2**16 * 0.999
+    within = np.abs(x) <= 4
+    assert np.max(np.abs(y / np.exp(x) - 1)[within]) < 1.5e-3
+
+
+def test_exp_by_default_in_simulation():
+    report = check(range_reduced("exp", input=Fixed(6, 1)), "pysim")
+    assert report.ok and report.exhaustive, report
 
 
 @pytest.mark.parametrize("name", ["reciprocal", "rsqrt", "exp", "cos"])

@@ -36,8 +36,12 @@ def info(table: TablePath, as_json: Json = False) -> None:
 
 def _derived(unit: "Unit") -> dict[str, Any]:
     """Everything the unit's kind computes from its fields, by name."""
-    members = vars(type(unit)).items()
-    return {name: getattr(unit, name) for name, member in members if isinstance(member, (property, cached_property))}
+    from hwlut.unit import Unit
+
+    kinds = [kind for kind in type(unit).__mro__ if kind not in Unit.__mro__]
+    members = {name: member for kind in reversed(kinds) for name, member in vars(kind).items() if name[0] != "_"}
+    derived = [name for name, member in members.items() if isinstance(member, (property, cached_property))]
+    return {name: getattr(unit, name) for name in derived}
 
 
 def _text(value: Any) -> str | None:

@@ -84,8 +84,8 @@ def _exp(draft: Draft, input: Fixed, output: Fixed) -> str:
     whole = draft(ShiftRight, "whole", turns, _TURN_FRAC, "floor")
     part = draft(Bits, "part", turns, 0, _TURN_FRAC)
     core = draft.core("core", Function("exp2", np.exp2, (0.0, 1.0)), _TURN_FRAC, part)
-    # From 2^top on the result saturates; 40 octaves below it is 0.
-    top = output.bits - output.signed - output.frac
+    # From 2^top on the result saturates, also by a core a little below 1; 40 octaves below it is 0.
+    top = output.bits - output.signed - output.frac + 1
     below = draft.clamped("below", draft(Subtract, "distance", top, whole), 0, 40)
     power = draft.scaled("power", core, output.frac - CORE.frac + top, below)
     return draft.clamped("y", power, output.min, output.max)
@@ -136,14 +136,18 @@ def _unless_zero(draft: Draft, value: str, at_zero: int, result: str, output: Fi
 
 @dataclass(frozen=True)
 class _Reduction:
-    """relative: whether the error is relative to the result; else it is absolute."""
+    """relative: whether the error is relative to the result; else it is absolute.
+
+    frac: fewest fraction bits of the default output, even where its largest results then saturate.
+    """
 
     recipe: _Recipe
     relative: bool
+    frac: int = 0
 
 
 _REDUCTIONS = {
-    "exp": _Reduction(_exp, True),
+    "exp": _Reduction(_exp, True, CORE.frac),
     "reciprocal": _Reduction(_reciprocal, True),
     "rsqrt": _Reduction(_rsqrt, True),
     "sqrt": _Reduction(_sqrt, True),
@@ -178,7 +182,7 @@ def range_reduced(
     input: format of the input code, 4 to 16 bits, with a frac.
     output: format of the result, at most 32 bits, with a frac. By default as many fraction bits as
         keep 16 significant ones in the smallest result (of log2, sin and cos: 16 fraction bits)
-        and as 32 bits in all allow.
+        and as 32 bits in all allow; of exp at least 16, where the largest results saturate.
     segments, slope_bits, intercept_bits: of the table, as for `hwlut.fit`.
     name: of the program, by default ``<function>_reduced_<segments>``.
 
@@ -196,7 +200,7 @@ def range_reduced(
             raise ValueError(f"range reduction {label} bits must be from {low} to {high}, not {format.bits}")
     reduction = _REDUCTIONS[target.name]
     if output is None:
-        output = _finest(target, input, reduction.relative)
+        output = _finest(target, input, reduction)
     draft = Draft(input, Fitting(segments, slope_bits, intercept_bits))
     try:
         reduction.recipe(draft, input, output)
@@ -212,7 +216,7 @@ def range_reduced(
         raise ValueError(f"{target.name} from {input} to {output} cannot be range-reduced: {error}") from None
 
 
-def _finest(target: Function, input: Fixed, relative: bool) -> Fixed:
+def _finest(target: Function, input: Fixed, reduction: _Reduction) -> Fixed:
     """The default output format."""
     values = target(np.ldexp(np.arange(input.min, input.max + 1, dtype=np.float64), -input.frac))
     values = values[np.isfinite(values)]
@@ -220,6 +224,6 @@ def _finest(target: Function, input: Fixed, relative: bool) -> Fixed:
     sizes = np.abs(values[values != 0])
     # A number from 2^(k-1) to 2^k takes k bits before the point.
     before = math.frexp(sizes.max())[1]
-    smallest = math.frexp(sizes.min())[1] if relative else 0
-    frac = min(max(CORE.frac - smallest, 0), 62, max(32 - signed - before, 0))
+    smallest = math.frexp(sizes.min())[1] if reduction.relative else 0
+    frac = min(max(CORE.frac - smallest, 0), 62, max(32 - signed - before, reduction.frac))
     return Fixed(min(32, max(2, before + frac + signed)), frac, signed)

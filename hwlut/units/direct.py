@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hwlut.fields import fixed, integers, shorten
+from hwlut.fields import fixed, integers
 from hwlut.fixed import Fixed, Rounding
 from hwlut.unit import Resources, Unit
 from hwlut.units.codes import checked_codes
+from hwlut.units.one_scale import OneScale
 
 if TYPE_CHECKING:
     import torch
@@ -26,7 +27,7 @@ _EXACT = 53  # bits of a float64 that are all right
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Direct(Unit, schema="hwlut.direct/1"):
+class Direct(OneScale, Unit, schema="hwlut.direct/1"):
     """A function of an integer code, given code by code.
 
     Input code q stands for q * 2^-input.frac, its result y for y * 2^-output.frac.
@@ -128,36 +129,6 @@ class Direct(Unit, schema="hwlut.direct/1"):
             values=tuple(scaled.astype(np.int64).tolist()),
         )
 
-    @property
-    def scales(self) -> tuple[int]:
-        """The one scale: fraction bits of the input code."""
-        return (self.input.frac,)
-
-    def chosen_scale(self, scale: int | None) -> int:
-        """The one scale; ValueError for another."""
-        if scale is None:
-            return self.input.frac
-        if isinstance(scale, bool) or not isinstance(scale, int):
-            raise TypeError(f"Direct scale must be an integer, not {shorten(scale)}")
-        if scale != self.input.frac:
-            raise ValueError(f"Direct scale must be {self.input.frac}, not {scale}")
-        return scale
-
-    def at_scale(self, scale: int) -> "Direct":
-        """The unit itself."""
-        self.chosen_scale(scale)
-        return self
-
-    def input_format(self, scale: int) -> Fixed:
-        """Format of the input codes."""
-        self.chosen_scale(scale)
-        return self.input
-
-    def output_format(self, scale: int) -> Fixed:
-        """Format of the results."""
-        self.chosen_scale(scale)
-        return self.output
-
     def __call__(self, codes: "torch.Tensor", scale: int | None = None) -> "torch.Tensor":
         """Results of input `codes` (any integer dtype and shape): int32 where `output` allows, else int64.
 
@@ -167,8 +138,7 @@ class Direct(Unit, schema="hwlut.direct/1"):
 
         self.chosen_scale(scale)
         q = checked_codes(codes, self.input, "Direct")
-        dtype = torch.int32 if self.output.bits + (not self.output.signed) <= 32 else torch.int64
-        return torch.tensor(self.values, dtype=dtype, device=q.device)[q - self.input.min]
+        return torch.tensor(self.values, dtype=self.result_dtype(), device=q.device)[q - self.input.min]
 
     def cost(self) -> Resources:
         return Resources(

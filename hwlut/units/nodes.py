@@ -10,7 +10,7 @@ from hwlut.fixed import Fixed, signed_bits
 from hwlut.names import check_name
 from hwlut.unit import Resources, Unit, from_content
 
-__all__ = ["block", "Node", "Span", "WORD", "format_of", "nodes", "operand"]
+__all__ = ["block", "Node", "Span", "TooDeep", "WORD", "format_of", "nodes", "operand"]
 
 WORD = 62
 """Most bits of a value: int64 then holds it, its double and every rounding."""
@@ -27,6 +27,10 @@ def format_of(span: Span) -> Fixed:
     return Fixed(signed_bits(low, high)) if low < 0 else Fixed(max(1, high.bit_length()), signed=False)
 
 
+class TooDeep(ValueError):
+    """Programs nested too deeply, told without the name of every node on the way."""
+
+
 class _Name(Field):
     def coerce(self, label: str, value: Any) -> str:
         return check_name(value, label)
@@ -39,6 +43,8 @@ class _Block(Field):
         if isinstance(value, dict):
             try:
                 value = from_content(value)
+            except TooDeep:
+                raise
             except (TypeError, ValueError) as error:
                 raise ValueError(f"{label}: {error}") from None
         if not isinstance(value, Unit):

@@ -8,20 +8,25 @@ from hwlut.fields import fixed, shorten
 from hwlut.fixed import Fixed
 from hwlut.unit import Resources, Unit
 from hwlut.units.codes import checked_codes
-from hwlut.units.nodes import WORD, Node, Span, format_of, nodes
+from hwlut.units.nodes import WORD, Node, Span, TooDeep, format_of, nodes
+from hwlut.units.one_scale import OneScale
+from hwlut.units.operations import Apply
 from hwlut.units.schedule import DEPTH, Schedule, schedule
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["INPUT", "Program"]
+__all__ = ["INPUT", "NESTING", "Program"]
 
 INPUT = "q"
 """Name of the input value."""
 
+NESTING = 16
+"""Most programs within each other, the outermost included."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Program(Unit, schema="hwlut.program/1"):
+class Program(OneScale, Unit, schema="hwlut.program/1"):
     """A function of one integer code, computed by nodes in order.
 
     Input code q stands for q * 2^-input.frac and is the value named ``q``; each node adds a value
@@ -32,7 +37,8 @@ class Program(Unit, schema="hwlut.program/1"):
     Parameters
     ----------
     input: format of the input code, 1 to 32 bits.
-    nodes: `hwlut.units.operations`, each taking values that stand before it; all are used.
+    nodes: `hwlut.units.operations`, each taking values that stand before it; all are used. Units among
+        them may be programs, nested at most 16 deep.
     output: format of the result, whose span it must hold.
     """
 
@@ -42,6 +48,8 @@ class Program(Unit, schema="hwlut.program/1"):
     output: Fixed = fixed("bits", "signed", "frac")
 
     def validate(self) -> None:
+        if self.nesting > NESTING:
+            raise TooDeep(f"Program nesting must be at most {NESTING} deep, not {self.nesting}")
         if self.input.bits > 32:
             raise ValueError(f"Program input bits must be from 1 to 32, not {self.input.bits}")
         used = {name for node in self.nodes for name in node.operands} | {self.nodes[-1].name}
@@ -50,6 +58,12 @@ class Program(Unit, schema="hwlut.program/1"):
         low, high = self.spans[self.nodes[-1].name]
         if low < self.output.min or high > self.output.max:
             raise ValueError(f"Program output must hold {low} to {high}, which {self.output} does not")
+
+    @cached_property
+    def nesting(self) -> int:
+        """How many programs are within each other, this one included."""
+        units = (node.unit for node in self.nodes if isinstance(node, Apply))
+        return 1 + max((unit.nesting for unit in units if isinstance(unit, Program)), default=0)
 
     @cached_property
     def spans(self) -> dict[str, Span]:
@@ -70,32 +84,6 @@ class Program(Unit, schema="hwlut.program/1"):
             spans[node.name] = span
         return spans
 
-    @property
-    def scales(self) -> tuple[int]:
-        """The one scale: fraction bits of the input code."""
-        return (self.input.frac,)
-
-    def chosen_scale(self, scale: int | None) -> int:
-        """The one scale; ValueError for another."""
-        if scale is not None and scale != self.input.frac:
-            raise ValueError(f"Program scale must be {self.input.frac}, not {shorten(scale)}")
-        return self.input.frac
-
-    def at_scale(self, scale: int) -> "Program":
-        """The program itself."""
-        self.chosen_scale(scale)
-        return self
-
-    def input_format(self, scale: int) -> Fixed:
-        """Format of the input codes."""
-        self.chosen_scale(scale)
-        return self.input
-
-    def output_format(self, scale: int) -> Fixed:
-        """Format of the results."""
-        self.chosen_scale(scale)
-        return self.output
-
     def __call__(self, codes: "torch.Tensor", scale: int | None = None) -> "torch.Tensor":
         """Results of input `codes` (any integer dtype and shape): int32 where `output` allows, else int64.
 
@@ -109,7 +97,7 @@ class Program(Unit, schema="hwlut.program/1"):
             result = node(*(values[operand] for operand in node.operands))
             values[node.name] = torch.as_tensor(result, dtype=torch.int64, device=codes.device)
         result = values[self.nodes[-1].name].expand(codes.shape)
-        return result.to(torch.int32 if self.output.bits + (not self.output.signed) <= 32 else torch.int64)
+        return result.to(self.result_dtype())
 
     def schedule(self, depth: int = DEPTH) -> Schedule:
         """When each value is computed by hardware that has at most `depth` operations in a clock cycle."""
@@ -125,6 +113,11 @@ class Program(Unit, schema="hwlut.program/1"):
         return plans[stages]
 
     def cost(self) -> Resources:
+        return self._cost
+
+    @cached_property
+    def _cost(self) -> Resources:
+        # Held, since both the nodes and the schedule of an outer program ask for it.
         costs = [node.cost(*(self.spans[operand] for operand in node.operands)) for node in self.nodes]
         return Resources(
             storage_bits=sum(cost.storage_bits for cost in costs),
