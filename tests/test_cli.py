@@ -233,6 +233,17 @@ def test_fit_of_fewest_segments(run):
     assert fewer["meta"]["mse"] > 1e-4
 
 
+def test_fit_of_fewest_bits(run):
+    given = "--max-mse 1e-3 --fewest bits --segments 3 --input-bits 6 --scales 3 --json"
+    content = object_of(run("fit", "tanh", *given.split())[1])
+    assert content["name"] == "tanh_3" and content["meta"]["mse"] <= 1e-3 and content["meta"]["fewest"] == "bits"
+
+
+def test_fit_of_a_continuous_table(run):
+    meta = object_of(run("fit", "tanh", "--continuous", "--segments", 3, "--scales", 4, "--json")[1])["meta"]
+    assert meta["continuous"] and meta["above_optimum"] > 0
+
+
 def test_fit_all(run, monkeypatch, tmp_path):
     monkeypatch.setattr(catalogue, "CATALOGUE", (("hswish", 8),))
     status, out, err = run("fit", "--all", "tables")
@@ -414,6 +425,11 @@ FIT = {
     "--max-mse 1e-3 --max-error 1": "fewest segments need one bound: max_mse or max_error",
     "--max-error 1 --objective mse": "fit max_error must go with objective 'max', not 'mse'",
     "--published --max-mse 1": "--published must be given without --max-mse",
+    "--fewest bits": "--fewest must be given with --max-mse or --max-error",
+    "--max-mse 1 --fewest lines": "fewest must be of segments or bits, not 'lines'",
+    "--max-mse 1 --fewest bits --slope-bits 8": "--fewest bits must be given without --slope-bits",
+    "--max-mse 1 --fewest bits --continuous": "fewest bits must be found without continuous",
+    "--continuous --objective max": "fit continuous must go with objective 'mse', not 'max'",
     "--population 9": "--population must be given with --method genetic",
     "--polish": "--polish must be given with --method genetic",
     "--published --scales 3": "--published must be given without --scales",

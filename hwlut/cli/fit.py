@@ -77,11 +77,17 @@ def fit(
     ] = None,
     weight_floor: Annotated[float, typer.Option(help="Part of the weights that all codes share alike.")] = 0.1,
     max_mse: Annotated[
-        float | None, typer.Option(metavar="E", help="Take the fewest segments whose mean squared error is at most E.")
+        float | None, typer.Option(metavar="E", help="Take the smallest table whose mean squared error is at most E.")
     ] = None,
     max_error: Annotated[
-        float | None, typer.Option(metavar="E", help="Take the fewest segments whose largest error is at most E.")
+        float | None, typer.Option(metavar="E", help="Take the smallest table whose largest error is at most E.")
     ] = None,
+    smallest: Annotated[
+        str, typer.Option("--fewest", metavar="WHAT", help="Of which the smallest has the fewest: segments or bits.")
+    ] = "segments",
+    continuous: Annotated[
+        bool, typer.Option("--continuous", help="Neighbouring lines meet exactly at their breakpoint.")
+    ] = False,
     method: Annotated[str, typer.Option(help="optimal or genetic.")] = "optimal",
     seed: Annotated[int, typer.Option(help="Of a genetic fit; recorded in the table.")] = 0,
     published: Annotated[
@@ -138,8 +144,13 @@ def fit(
         raise ValueError(f"--{next(iter(settings)).replace('_', '-')} must be given with --method genetic")
 
     bounds = {name: context.params[name] for name in ("max_mse", "max_error") if context.params[name] is not None}
-    if bounds and _is_given(context, "segments"):
-        raise ValueError(f"--{next(iter(bounds)).replace('_', '-')} must be given without --segments")
+    if _is_given(context, "smallest") and not bounds:
+        raise ValueError("--fewest must be given with --max-mse or --max-error")
+    free = ("slope_bits", "intercept_bits") if smallest == "bits" else ("segments",) if bounds else ()
+    for word in free:
+        if _is_given(context, word):
+            chosen = "fewest bits" if smallest == "bits" else next(iter(bounds)).replace("_", "-")
+            raise ValueError(f"--{chosen} must be given without --{word.replace('_', '-')}")
 
     from hwlut.fit import Activations, Genetic, fewest
     from hwlut.fit import fit as fit_table
@@ -153,7 +164,7 @@ def fit(
         else:
             given = {
                 "function": function,
-                **(bounds or {"segments": segments}),
+                "segments": segments,
                 "method": Genetic(**settings, progress=step) if method == "genetic" else method,
                 "input": Fixed(input_bits, signed=not unsigned),
                 "scales": _scales(scales),
@@ -170,7 +181,11 @@ def fit(
                 **({"objective": objective} if _is_given(context, "objective") else {}),
                 "weights": None if weights is None else Activations.load(weights),
                 "weight_floor": weight_floor,
+                "continuous": continuous,
             }
+            given = {key: value for key, value in given.items() if key not in free}
+        if bounds:
+            given |= {"of": smallest, **bounds}
         unit = (fewest if bounds else fit_table)(**given, name=name, seed=seed)
     path = file or Path(f"{unit.name}.json")
     with writing(path):

@@ -3,6 +3,7 @@
 import sys
 import types
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from hwlut.fit.genetic import Genetic
 from hwlut.fit.objective import Method, Problem, Solution
 from hwlut.fit.optimal import Optimal
 from hwlut.fit.presets import published
+from hwlut.fit.smallest import Bound, fewest_bits, fewest_segments
 from hwlut.fixed import Fixed
 from hwlut.functions import Function
 from hwlut.functions import function as function_of
@@ -40,10 +42,6 @@ _COMPARED_BITS = 10
 """Inputs up to which the optimum is found beside another method's table, in well under a second."""
 
 
-_MOST = 64
-"""Segments up to which `fewest` goes."""
-
-
 def fit(
     function: str | Function,
     segments: int = 8,
@@ -66,6 +64,7 @@ def fit(
     weights: Activations | None = None,
     weight_floor: float = 0.1,
     slope_digits: int | None = None,
+    continuous: bool = False,
 ) -> Pwl:
     """The parameter table of `function` with the least mean squared error, or of another objective.
 
@@ -87,6 +86,7 @@ def fit(
         difference of the codes of `output`.
     weights, weight_floor: weigh the codes by calibration, mixed with that part of equal weights.
     slope_digits: the most non-zero signed digits of a slope.
+    continuous: neighbouring lines meet exactly at their breakpoint.
 
     Raises TypeError or ValueError for what cannot be fitted.
     """
@@ -122,6 +122,7 @@ def fit(
         rounding=rounding,
         weights=weights,
         weight_floor=weight_floor,
+        continuous=continuous,
     )
     solution = chosen(problem)
     unit = problem.unit(solution, f"{target.name}_{segments}" if name is None else name)
@@ -138,48 +139,49 @@ def fit(
     }
     if solution.lower_bound is not None:
         meta |= {"mse_lower_bound": float(f"{solution.lower_bound:.6g}"), "bound_step": solution.bound_step}
-    if not isinstance(chosen, Optimal):
+    if continuous or not isinstance(chosen, Optimal):
         meta |= _distance(problem, mse)
     return unit.replace(meta=meta)
 
 
 def fewest(
-    function: str | Function, *, max_mse: float | None = None, max_error: float | None = None, **options: Any
+    function: str | Function,
+    of: str = "segments",
+    *,
+    max_mse: float | None = None,
+    max_error: float | None = None,
+    **options: Any,
 ) -> Pwl:
-    """The table of the fewest segments, up to 64, whose error is at most the one of the two bounds given.
+    """The smallest table whose error is at most the one of the two bounds given.
 
-    max_mse bounds the objective "mse", max_error the objective "max", which the table is fitted for.
-    The other options are those of `fit`.
+    of "segments": the fewest, up to 64. of "bits": the fewest bits of a slope and an intercept, up to
+    16 and 32, with the number of `segments` given. max_mse bounds the objective "mse", max_error the
+    objective "max", which the table is fitted for. The other options are those of `fit`.
 
-    Raises ValueError where 64 segments do not reach the bound.
+    Raises ValueError where the largest table does not reach the bound.
     """
+    if of not in ("segments", "bits"):
+        raise ValueError(f"fewest must be of segments or bits, not {of!r}")
     if (max_mse is None) == (max_error is None):
-        raise ValueError("fewest segments need one bound: max_mse or max_error")
-    label, bound, figure = ("max_mse", max_mse, "mse") if max_error is None else ("max_error", max_error, "max_error")
-    if isinstance(bound, bool) or not isinstance(bound, (int, float)):
-        raise TypeError(f"fit {label} must be a number, not {bound!r}")
-    if not bound >= 0:
-        raise ValueError(f"fit {label} must be at least 0, not {bound}")
+        raise ValueError(f"fewest {of} need one bound: max_mse or max_error")
+    label, most, figure = ("max_mse", max_mse, "mse") if max_error is None else ("max_error", max_error, "max_error")
+    if isinstance(most, bool) or not isinstance(most, (int, float)):
+        raise TypeError(f"fit {label} must be a number, not {most!r}")
+    if not most >= 0:
+        raise ValueError(f"fit {label} must be at least 0, not {most}")
     objective = "mse" if max_error is None else "max"
     if options.setdefault("objective", objective) != objective:
         raise ValueError(f"fit {label} must go with objective {objective!r}, not {options['objective']!r}")
+    found = {"slope_bits", "intercept_bits", "continuous"} if of == "bits" else {"segments"}
+    if clash := sorted(found & {key for key, value in options.items() if value is not False}):
+        raise ValueError(f"fewest {of} must be found without {clash[0]}")
 
-    def attempt(segments: int) -> Pwl:
-        return fit(function, segments, **options)
-
-    low, high = 0, 1
-    while (unit := attempt(high)).meta[figure] > bound:
-        if high == _MOST:
-            raise ValueError(f"fit {label} must be reached by {_MOST} segments, which come to {unit.meta[figure]}")
-        low, high = high, 2 * high
-    while high - low > 1:
-        middle = (low + high) // 2
-        tried = attempt(middle)
-        if tried.meta[figure] > bound:
-            low = middle
-        else:
-            unit, high = tried, middle
-    return unit.replace(meta={**unit.meta, "bound": {label: bound}})
+    bound = Bound(label, most, figure)
+    if of == "segments":
+        unit = fewest_segments(lambda n: fit(function, n, **options), bound)
+    else:
+        unit = fewest_bits(lambda k, b: fit(function, slope_bits=k, intercept_bits=b, **options), bound)
+    return unit.replace(meta={**unit.meta, "bound": {label: most}, "fewest": of})
 
 
 def _method(method: str | Method) -> Method:
@@ -197,6 +199,8 @@ def _demands(problem: Problem, unit: Pwl) -> dict[str, Any]:
     demands: dict[str, Any] = {}
     if problem.slope_digits is not None:
         demands["slope_digits"] = problem.slope_digits
+    if problem.continuous:
+        demands["continuous"] = True
     if problem.weights is not None:
         demands["weight_floor"] = problem.weight_floor
     if problem.objective != "mse":
@@ -212,9 +216,9 @@ def _demands(problem: Problem, unit: Pwl) -> dict[str, Any]:
 
 def _distance(problem: Problem, mse: float) -> dict[str, float]:
     """How far an error is above that of the certified optimum, where that is found quickly."""
-    if problem.input.bits > _COMPARED_BITS:
+    if problem.input.bits > _COMPARED_BITS and not problem.continuous:
         return {}
-    best = Optimal()(problem)
+    best = Optimal()(replace(problem, continuous=False))
     least = problem.mse(problem.unit(best, "optimum"))
     if not best.certified or least == 0:
         return {}

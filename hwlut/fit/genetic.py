@@ -16,9 +16,10 @@ import numpy as np
 from hwlut.files import digest_of
 from hwlut.fit.boundaries import Boundaries, Table
 from hwlut.fit.evolution import Evolution
+from hwlut.fit.formats import formats
 from hwlut.fit.lines import Moments, step
 from hwlut.fit.objective import Problem, Solution
-from hwlut.fit.optimal import descend, formats, least_squares_path
+from hwlut.fit.optimal import descend, least_squares_path
 from hwlut.fit.slopes import Slopes
 from hwlut.fixed import Fixed
 from hwlut.functions import Function
@@ -67,10 +68,13 @@ class Genetic(Evolution):
     def __call__(self, problem: Problem) -> Solution:
         if problem.objective != "mse":
             raise ValueError(f"fit method genetic must have objective 'mse', not {problem.objective!r}")
+        if problem.continuous:
+            raise ValueError("fit continuous must go with method optimal, not genetic")
         boundaries = Boundaries.of(problem)
         moments = boundaries.moments
         near = least_squares_path(moments, problem.segments)
-        slopes, intercepts = formats(problem, moments, near)
+        lines = moments.lines(near[:-1], near[1:])
+        slopes, intercepts = formats(problem, lines.slope, lines.intercept)
         points = problem.points
         search = self.search or (float(points.x.min()), float(points.x.max()))
         anchors = self.anchors or search

@@ -94,6 +94,7 @@ class Problem:
     objective: what counts: one of OBJECTIVES. output, rounding: the unit's; those of "code".
     weights: the inputs seen in calibration, by which the codes of a scale weigh; None: alike.
     weight_floor: the part of the weights that all codes of a scale share alike, 0.001 to 1.
+    continuous: neighbouring lines must meet at their breakpoint; objective "mse" and up to 64 segments.
     """
 
     function: Function
@@ -114,6 +115,7 @@ class Problem:
     rounding: str = "half_up"
     weights: Activations | None = None
     weight_floor: float = 0.1
+    continuous: bool = False
 
     def __post_init__(self) -> None:
         for scale in self.scales:
@@ -153,8 +155,24 @@ class Problem:
             raise TypeError(f"fit weight_floor must be a number, not {self.weight_floor!r}")
         if not 0.001 <= self.weight_floor <= 1:
             raise ValueError(f"fit weight_floor must be from 0.001 to 1, not {self.weight_floor}")
+        if not isinstance(self.continuous, bool):
+            raise TypeError(f"fit continuous must be true or false, not {self.continuous!r}")
+        if self.continuous:
+            self._check_continuous()
         if not len(self.points.x):
             raise ValueError(f"fit domain must hold an input code at some scale, not {self.domain}")
+
+    def _check_continuous(self) -> None:
+        if self.objective != "mse":
+            raise ValueError(f"fit continuous must go with objective 'mse', not {self.objective!r}")
+        if self.segments > 64:
+            raise ValueError(f"fit continuous must have at most 64 segments, not {self.segments}")
+        if isinstance(self.slope_frac, int) and isinstance(self.intercept_frac, int):
+            if self.intercept_frac < self.slope_frac:
+                raise ValueError(
+                    f"fit continuous must have intercept_frac at least slope_frac {self.slope_frac}, "
+                    f"not {self.intercept_frac}"
+                )
 
     @property
     def reach(self) -> tuple[float, float]:

@@ -16,6 +16,8 @@ import numpy as np
 
 from hwlut.fit.boundaries import Boundaries, Table
 from hwlut.fit.coded import coded
+from hwlut.fit.continuous import continuous
+from hwlut.fit.formats import formats
 from hwlut.fit.lines import Moments
 from hwlut.fit.minimax import minimax
 from hwlut.fit.objective import Problem, Solution
@@ -23,7 +25,7 @@ from hwlut.fit.slopes import Slopes, closest
 from hwlut.fit.spans import Spans
 from hwlut.fixed import Fixed
 
-__all__ = ["Optimal", "descend", "formats", "least_squares_path"]
+__all__ = ["Optimal", "descend", "least_squares_path"]
 
 _TOLERANCE = 1e-10
 """Paths whose errors differ by less than this part are equal; the one of lowest breakpoints is taken."""
@@ -52,10 +54,13 @@ class Optimal:
     settings: ClassVar[dict[str, Any]] = {}
 
     def __call__(self, problem: Problem) -> Solution:
+        if problem.continuous:
+            return continuous(problem, self(replace(problem, continuous=False)))
         boundaries = Boundaries.of(problem)
         moments = boundaries.moments
         path = least_squares_path(moments, problem.segments)
-        slopes, intercepts = formats(problem, moments, path)
+        lines = moments.lines(path[:-1], path[1:])
+        slopes, intercepts = formats(problem, lines.slope, lines.intercept)
         if problem.objective == "max":
             return boundaries.solution(minimax(problem, boundaries, slopes, intercepts), certified=True)
         if problem.objective == "code":
@@ -70,23 +75,6 @@ class Optimal:
             return boundaries.solution(best, certified=True)
         solution = boundaries.solution(table, certified=False)
         return replace(solution, lower_bound=max(0.0, useful.bound), bound_step=useful.step)
-
-
-def formats(problem: Problem, moments: Moments, path: np.ndarray) -> tuple[list[Slopes], list[Fixed]]:
-    """The slopes and intercept formats to try: those given, or such as may suit the lines along `path` best."""
-    lines = moments.lines(path[:-1], path[1:])
-    slopes = _formats(problem.slope_bits, problem.slope_frac, lines.slope, problem.input.bits)
-    intercepts = _formats(problem.intercept_bits, problem.intercept_frac, lines.intercept, problem.input.bits)
-    return [Slopes.of(slope, problem.slope_digits) for slope in slopes], intercepts
-
-
-def _formats(bits: int, frac: int | str, values: np.ndarray, input_bits: int) -> list[Fixed]:
-    if isinstance(frac, int):
-        return [Fixed(bits, frac)]
-    largest = float(np.max(abs(values)))
-    room = math.floor(math.log2(Fixed(bits).max / largest)) if largest > 2.0 ** -(bits + input_bits) else 0
-    finest = min(max(room, 0), bits + input_bits)
-    return [Fixed(bits, tried) for tried in range(max(0, finest - 1), finest + 2)]
 
 
 def _near(path: np.ndarray, count: int, step: int) -> np.ndarray:
