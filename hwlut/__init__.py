@@ -19,7 +19,7 @@ _HOMES = {
     "Direct": "hwlut.units",
     "Program": "hwlut.units",
     "Requantize": "hwlut.units",
-    "load": "hwlut.units",
+    "load": "hwlut.importers",
     "component": "hwlut.hdl",
     "verilog": "hwlut.hdl",
     "check": "hwlut.verify",
@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from hwlut.fit import fit
     from hwlut.fixed import Fixed, Rounding
     from hwlut.hdl import component, verilog
-    from hwlut.units import Direct, Program, Pwl, Requantize, Unit, load
+    from hwlut.importers import load
+    from hwlut.units import Direct, Program, Pwl, Requantize, Unit
     from hwlut.verify import check
 
 

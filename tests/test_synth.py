@@ -205,6 +205,19 @@ def test_compare_ignores_a_domain_that_is_no_interval(domain):
     assert found == plain
 
 
+def test_the_form_asked_for_is_mapped(cells, capsys):
+    unit = hwlut.fit("gelu", 3, input=Fixed(4), scales=(2,), intercept_bits=8, output=Fixed(4, 2))
+    path = unit.save(cells.with_name("gelu_3.json"))
+    registers = []
+    for form in ((), ("--reloadable",)):
+        assert main(["synth", str(path), "--liberty", str(cells), "--json", *form]) == 0
+        found = json.loads(capsys.readouterr().out)
+        assert found["recheck"]["ok"]
+        registers.append(found["registers"])
+    # Two banks of 3 slopes and intercepts of 8 bits each, and 2 breakpoints of 5 bits, at least.
+    assert registers[1] - registers[0] >= 2 * (3 * (8 + 8) + 2 * 5)
+
+
 def refused(capsys, *arguments):
     assert main(["synth", *map(str, arguments)]) == 2
     out, err = capsys.readouterr()
@@ -222,6 +235,8 @@ def test_refuses(cells, capsys):
         ((path, "--target", "asic"), "target must be one of liberty, ice40, xilinx, not 'asic'"),
         ((path, "--target", "ice40", "--liberty", cells), "liberty must be given with target liberty alone, not ice40"),
         ((path, "--scale", 3), "Direct scale must be 1, not 3"),
+        ((path, "--lanes", 2), "Direct lanes must not be given, not 2"),
+        ((path, "--compare", "--reloadable"), "--compare must be given without --reloadable"),
         ((path, "--plot", "x.png"), "--plot must be given with --compare"),
         ((path, "--compare", "--plot", "x.exe"), "picture must be a file of .png, .svg, .pdf, not 'x.exe'"),
         ((path, "--compare"), "accuracy needs a table that names its function; 'direct' has none"),

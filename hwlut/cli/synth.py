@@ -5,12 +5,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hwlut.cli.form import Comparison, Lanes, Multiplier, Reloadable, chosen_form
 from hwlut.cli.plot import picture_format, save_picture
 from hwlut.cli.screen import columns, emit, progress
 from hwlut.cli.table import Json, Scale, Table, TablePath, open_table
 
 if TYPE_CHECKING:
-    from hwlut.verify.synthesis import Comparison
+    from hwlut.verify.synthesis import Comparison as Compared
 
 __all__ = ["synth"]
 
@@ -22,6 +23,10 @@ def synth(
         Path | None, typer.Option(metavar="FILE", help="Standard cells; OSU's for TSMC 180 nm unless given.")
     ] = None,
     target: Annotated[str, typer.Option(help="liberty (standard cells), ice40 or xilinx.")] = "liberty",
+    lanes: Lanes = None,
+    reloadable: Reloadable = False,
+    comparison: Comparison = None,
+    multiplier: Multiplier = None,
     compare: Annotated[bool, typer.Option("--compare", help="Set it beside truth tables and other fits.")] = False,
     plot: Annotated[
         Path | None, typer.Option(metavar="FILE", help="With --compare: draw error against area into FILE.")
@@ -32,12 +37,17 @@ def synth(
     if plot is not None and not compare:
         raise ValueError("--plot must be given with --compare")
     opened = open_table(table)
+    form = chosen_form(lanes, reloadable, comparison, multiplier)
+    if compare and form:
+        raise ValueError(f"--compare must be given without --{next(iter(form))}")
     if compare:
         _compare(opened, scale, liberty, target, plot, as_json)
         return
+    from hwlut.hdl import generate
     from hwlut.verify.synthesis import synthesize
 
-    found = synthesize(opened.unit, scale=scale, target=target, liberty=liberty)
+    design = generate(opened.unit, scale=scale, **form) if form else None
+    found = synthesize(opened.unit, scale=scale, target=target, liberty=liberty, verilog=design)
     if as_json:
         emit(opened.source | found.to_dict())
     else:
@@ -64,7 +74,7 @@ def _compare(
         raise typer.Exit(1)
 
 
-def _print(found: "Comparison") -> None:
+def _print(found: "Compared") -> None:
     first = found.candidates[0].synthesis
     cells = first.liberty or first.netlist.target
     print(f"{first.unit} at scale {first.scale}: {first.netlist.tool}; {cells}; pre-layout")

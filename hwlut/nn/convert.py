@@ -11,10 +11,11 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from hwlut.fields import shorten
+from hwlut.importers import load
 from hwlut.nn.pwl import PwlActivation
 from hwlut.quant import Quantizer, calibrate
 from hwlut.share import share
-from hwlut.units import Pwl, Unit, load
+from hwlut.units import Pwl, Unit
 
 __all__ = ["Conversion", "Replacement", "convert"]
 
