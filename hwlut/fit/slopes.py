@@ -5,16 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from hwlut.fit.lines import Lines, step
-from hwlut.fixed import Fixed
+from hwlut.fixed import Fixed, canonical_digits
 
-__all__ = ["Slopes", "closest", "signed_digits"]
-
-
-def signed_digits(values: np.ndarray) -> np.ndarray:
-    """Non-zero digits of each integer in canonical signed-digit form: those of value xor 3 value, in binary."""
-    changes = np.abs(values).astype(np.int64)
-    changes ^= 3 * changes
-    return sum(((changes >> place) & 1 for place in range(64)), start=np.zeros_like(changes))
+__all__ = ["Slopes", "closest"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +21,9 @@ class Slopes:
     def of(cls, format: Fixed, digits: int | None = None) -> "Slopes":
         """All codes of a format, or those of at most so many signed digits."""
         codes = np.arange(format.min, format.max + 1)
-        return cls(format, codes if digits is None else codes[signed_digits(codes) <= digits])
+        if digits is not None:
+            codes = codes[[len(canonical_digits(code)) <= digits for code in codes.tolist()]]
+        return cls(format, codes)
 
     def nearest(self, slopes: np.ndarray) -> np.ndarray:
         """Index of the code nearest to each real slope."""
