@@ -88,8 +88,9 @@ def _(unit: Pwl, scale: int | None, seed: int) -> Stimulus:
     return Stimulus(inputs=inputs, labels=labels, results=results, exhaustive=exhaustive, scope=scope)
 
 
-@stimulus.register
-def _(unit: Direct, scale: int | None, seed: int) -> Stimulus:
+@stimulus.register(Direct)
+@stimulus.register(Program)
+def _(unit: Direct | Program, scale: int | None, seed: int) -> Stimulus:
     at = unit.chosen_scale(scale)
     q, exhaustive = _codes(unit.input, [], EXHAUSTIVE_LIMIT, np.random.default_rng(seed))
 
@@ -127,20 +128,6 @@ def _(unit: Requantize, scale: int | None, seed: int) -> Stimulus:
     inputs = {"acc": acc} | ({"channel": channel} if unit.channels > 1 else {})
     scope = _coverage(exhaustive, seed) + (f" of {unit.channels} channels" if unit.channels > 1 else "")
     return Stimulus(inputs=inputs, labels=dict(inputs), results=results, exhaustive=exhaustive, scope=scope)
-
-
-@stimulus.register
-def _(unit: Program, scale: int | None, seed: int) -> Stimulus:
-    at = unit.chosen_scale(scale)
-    q, exhaustive = _codes(unit.input, [], EXHAUSTIVE_LIMIT, np.random.default_rng(seed))
-
-    def results(engine: str) -> np.ndarray:
-        import torch
-
-        return evaluator(unit, engine)(torch.from_numpy(q), {}).cpu().to(torch.int64).numpy()
-
-    scope = f"{_coverage(exhaustive, seed)} at scale {at}"
-    return Stimulus(inputs={"q": q}, labels={"q": q}, results=results, exhaustive=exhaustive, scope=scope)
 
 
 def evaluator(unit: Unit, engine: str) -> Callable[["torch.Tensor", dict[str, int]], "torch.Tensor"]:
