@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from hwlut.files import digest_of, read_bytes, write_atomic
+from hwlut.fit.objective import check_integer
 from hwlut.fit.reals import reals
 
 __all__ = ["Evolution", "Errors"]
@@ -63,8 +64,8 @@ class Evolution:
             ("generations", 0, 10_000_000),
             ("tournament", 1, 100_000),
         ):
-            _check_integer(f"genetic {label}", getattr(self, label), low, high)
-        _check_integer("genetic elite", self.elite, 0, self.population - 1)
+            check_integer(f"genetic {label}", getattr(self, label), low, high)
+        check_integer("genetic elite", self.elite, 0, self.population - 1)
         for label in ("crossover", "mutation"):
             chance = getattr(self, label)
             if isinstance(chance, bool) or not isinstance(chance, (int, float)):
@@ -76,7 +77,7 @@ class Evolution:
         if not isinstance(self.decimal_bits, (tuple, list)) or len(self.decimal_bits) != 2:
             raise TypeError(f"genetic decimal_bits must be two integers, not {self.decimal_bits!r}")
         for bits in self.decimal_bits:
-            _check_integer("genetic decimal_bits", bits, 0, 17)
+            check_integer("genetic decimal_bits", bits, 0, 17)
         if self.decimal_bits[0] > self.decimal_bits[1]:
             raise ValueError(f"genetic decimal_bits must be ascending, not {self.decimal_bits}")
 
@@ -179,7 +180,7 @@ class Evolution:
                 raise ValueError
             if content["problem"] != problem:
                 raise _Foreign(f"{path}: a checkpoint of another fit")
-            _check_integer("generation", content["generation"], 0, 10_000_000)
+            check_integer("generation", content["generation"], 0, 10_000_000)
             state = _State(
                 content["generation"],
                 reals("individuals", content["individuals"]).reshape(self.population, genes),
@@ -236,10 +237,3 @@ class _State:
             "random": generator.bit_generator.state,
         }
         return json.dumps(content) + "\n"
-
-
-def _check_integer(label: str, value: object, low: int, high: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{label} must be an integer, not {value!r}")
-    if not low <= value <= high:
-        raise ValueError(f"{label} must be from {low} to {high}, not {value}")

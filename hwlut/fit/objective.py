@@ -14,7 +14,7 @@ from hwlut.fixed import Fixed
 from hwlut.functions import Function
 from hwlut.units.pwl import Pwl, Symmetry
 
-__all__ = ["OBJECTIVES", "Method", "Points", "Problem", "Solution"]
+__all__ = ["OBJECTIVES", "Method", "Points", "Problem", "Solution", "check_integer"]
 
 
 OBJECTIVES = ("mse", "max", "code")
@@ -119,7 +119,7 @@ class Problem:
 
     def __post_init__(self) -> None:
         for scale in self.scales:
-            _check_integer("fit scales", scale, 0, 32)
+            check_integer("fit scales", scale, 0, 32)
         for label, value, low, high in (
             ("segments", self.segments, 1, 256),
             ("input bits", self.input.bits, 2, 16),
@@ -131,7 +131,7 @@ class Problem:
             ("slope_digits", 1 if self.slope_digits is None else self.slope_digits, 1, 16),
             ("seed", self.seed, 0, (1 << 63) - 1),
         ):
-            _check_integer(f"fit {label}", value, low, high)
+            check_integer(f"fit {label}", value, low, high)
         if not self.scales or any(a >= b for a, b in zip(self.scales, self.scales[1:])):
             raise ValueError(f"fit scales must be ascending and at least one, not {self.scales}")
         if self.scales[-1] > self.breakpoint_frac:
@@ -283,7 +283,8 @@ class Problem:
         return value - self.points.y
 
 
-def _check_integer(label: str, value: object, low: int, high: int) -> None:
+def check_integer(label: str, value: object, low: int, high: int) -> None:
+    """Refuse what is no integer from `low` to `high`: TypeError for the kind, ValueError for the value."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{label} must be an integer, not {value!r}")
     if not low <= value <= high:
