@@ -17,6 +17,7 @@ _HOMES = {
     "Unit": "hwlut.units",
     "Pwl": "hwlut.units",
     "Direct": "hwlut.units",
+    "Multiplier": "hwlut.units",
     "Program": "hwlut.units",
     "Requantize": "hwlut.units",
     "load": "hwlut.importers",
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from hwlut.fixed import Fixed, Rounding
     from hwlut.hdl import component, verilog
     from hwlut.importers import load
-    from hwlut.units import Direct, Program, Pwl, Requantize, Unit
+    from hwlut.units import Direct, Multiplier, Program, Pwl, Requantize, Unit
     from hwlut.verify import check
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from hwlut.fixed import Fixed
 
-__all__ = ["INLINE_LIMIT", "Field", "Array", "integer", "integers", "choice", "fixed", "array", "shorten"]
+__all__ = ["INLINE_LIMIT", "Field", "Array", "integer", "integers", "choice", "fixed", "array", "optional", "shorten"]
 
 INLINE_LIMIT = 4096
 """More numbers than this go to a .safetensors file beside the JSON."""
@@ -25,7 +25,14 @@ def shorten(value: object) -> str:
 
 
 class Field:
-    """One unit field: `coerce` validates, `write` gives its JSON form."""
+    """One unit field: `coerce` validates, `write` gives its JSON form.
+
+    key: its name in the file, where that is not the attribute's. optional: whether None is allowed, which the file
+    tells by leaving the key out.
+    """
+
+    key: str | None = None
+    optional = False
 
     def coerce(self, label: str, value: Any) -> Any:
         raise NotImplementedError
@@ -150,7 +157,7 @@ class Array(Field):
         raise ValueError(f"{label} must be below 2^63, not {high}")
 
     def write(self, value: np.ndarray) -> Any:
-        return value.tolist() if value.size <= INLINE_LIMIT else None
+        return value.tolist()
 
     @staticmethod
     def reference(key: str, value: np.ndarray) -> dict[str, Any]:
@@ -166,6 +173,13 @@ class Array(Field):
 
 def _declare(codec: Field, default: Any) -> Any:
     return dataclasses.field(default=default, metadata={"field": codec})
+
+
+def optional(declared: Any, key: str | None = None) -> Any:
+    """A field that may be None, the default, and then is not in the file; `key` is its name there."""
+    codec = declared.metadata["field"]
+    codec.optional, codec.key = True, key
+    return _declare(codec, None)
 
 
 def integer(low: int, high: int, default: Any = _REQUIRED) -> Any:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
-from hwlut.fields import Array, Field, shorten
+from hwlut.fields import INLINE_LIMIT, Array, Field, shorten
 from hwlut.files import read_bytes, write_together
 from hwlut.names import check_name
 
@@ -67,8 +67,11 @@ class Unit:
 
     def __post_init__(self) -> None:
         kind = type(self).__name__
-        for key, field in self._fields().items():
-            object.__setattr__(self, key, field.coerce(f"{kind} {key}", getattr(self, key)))
+        for attribute, field in self._fields().items():
+            value = getattr(self, attribute)
+            if value is not None or not field.optional:
+                label = f"{kind} {field.key or attribute}"
+                object.__setattr__(self, attribute, field.coerce(label, value))
         object.__setattr__(self, "name", check_name(self.name or kind.lower(), f"{kind} name"))
         if self.function is not None and not isinstance(self.function, str):
             raise TypeError(f"{kind} function must be a string or null, not {shorten(self.function)}")
@@ -84,7 +87,7 @@ class Unit:
     def validate(self) -> None:
         """Refuse impossible combinations of valid fields."""
 
-    def __call__(self, codes: Any) -> Any:
+    def __call__(self, *codes: Any, **choices: Any) -> Any:
         raise NotImplementedError
 
     def cost(self) -> Resources:
@@ -97,13 +100,19 @@ class Unit:
 
     def _parameters(self) -> dict[str, Any]:
         """JSON form of every field of the kind, large arrays by reference."""
+        large = self._large_arrays()
         written = {}
-        for key, field in self._fields().items():
-            value = field.write(getattr(self, key))
-            written[key] = (
-                Array.reference(key, getattr(self, key)) if value is None and isinstance(field, Array) else value
-            )
+        for attribute, field in self._fields().items():
+            key, value = field.key or attribute, getattr(self, attribute)
+            if value is not None or not field.optional:
+                written[key] = Array.reference(key, value) if key in large else field.write(value)
         return written
+
+    def _large_arrays(self) -> dict[str, np.ndarray]:
+        """The arrays that lie in the .safetensors file, by key."""
+        fields = [(attribute, field) for attribute, field in self._fields().items() if isinstance(field, Array)]
+        arrays = {field.key or attribute: getattr(self, attribute) for attribute, field in fields}
+        return {key: value for key, value in arrays.items() if value is not None and value.size > INLINE_LIMIT}
 
     def content(self) -> dict[str, Any]:
         """Schema and parameters in JSON form: what `digest` is of, and how a program's file holds its units."""
@@ -142,12 +151,7 @@ class Unit:
         """Write the parameter table, and ``<name>.safetensors`` beside it where arrays are large."""
         path = Path(path)
         files: dict[Path, str | bytes] = {path: self.dumps()}
-        arrays = {
-            key: getattr(self, key)
-            for key, field in self._fields().items()
-            if isinstance(field, Array) and field.write(getattr(self, key)) is None
-        }
-        if arrays:
+        if arrays := self._large_arrays():
             from safetensors.numpy import save
 
             files[path.with_name(f"{self.name}.safetensors")] = save(arrays)
@@ -236,14 +240,16 @@ def _build(content: dict[str, Any], folder: Path) -> Unit:
     if not isinstance(schema, str) or schema not in _KINDS:
         raise ValueError(f"schema must be one of {', '.join(sorted(_KINDS))}, not {shorten(schema)}")
     kind = _KINDS[schema]
-    fields = {f.name: f for f in dataclasses.fields(kind)}
+    held = kind._fields()
+    fields = {(f.name in held and held[f.name].key) or f.name: f for f in dataclasses.fields(kind)}
     if unknown := sorted(set(content) - set(fields)):
         raise ValueError(f"unknown key {shorten(unknown[0])}; {schema} has {', '.join(fields)}")
     needed = {key for key, field in fields.items() if field.default is dataclasses.MISSING} - {"meta"}
     if missing := sorted((needed | {"name", "function"}) - set(content)):
         raise ValueError(f"key {missing[0]!r} is missing")
     name = check_name(content["name"], f"{kind.__name__} name")
-    for key, field in kind._fields().items():
+    for attribute, field in held.items():
+        key = field.key or attribute
         if isinstance(field, Array) and isinstance(content.get(key), dict):
             content[key] = _read_array(folder / f"{name}.safetensors", key, content[key])
     return kind(**content)

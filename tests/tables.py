@@ -5,7 +5,7 @@ import numpy as np
 from hwlut import Fixed, Pwl
 from hwlut.units import Symmetry
 
-__all__ = ["random_pwl"]
+__all__ = ["SCHEMAS", "random_pwl"]
 
 
 def random_pwl(seed, *, input_bits=5, segments=5, scales=(0, 1, 3), symmetry="none", output=None, rounding="half_up"):
@@ -28,3 +28,7 @@ def random_pwl(seed, *, input_bits=5, segments=5, scales=(0, 1, 3), symmetry="no
         output=output,
         rounding=rounding,
     )
+
+
+SCHEMAS = "hwlut.direct/1, hwlut.multiplier/1, hwlut.program/1, hwlut.pwl/1, hwlut.requantize/1"
+"""Every schema of a parameter table, as error messages list them."""

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tables import SCHEMAS
 
 from hwlut import verify
 from hwlut.cli import main
@@ -367,7 +368,7 @@ HOSTILE = {
     "not utf-8": (b"\xff\xfe{", "not a parameter table: 'utf-8' codec can't decode"),
     "no schema": (
         "{}",
-        "schema must be one of hwlut.direct/1, hwlut.program/1, hwlut.pwl/1, hwlut.requantize/1, not None",
+        f"schema must be one of {SCHEMAS}, not None",
     ),
     "missing key": (without("slopes"), "key 'slopes' is missing"),
     "unknown key": (json.dumps(TABLE | {"colour": 1}), "unknown key 'colour'; hwlut.pwl/1 has name, function"),

@@ -16,6 +16,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save as pack
 from safetensors.torch import save as pack_tensors
+from tables import SCHEMAS
 
 import hwlut.unit
 from hwlut import Fixed, Pwl, Requantize, Unit, load
@@ -299,15 +300,14 @@ def test_impossible_contents(tmp_path):
         ),
         (b"[" * 100_000, "not a parameter table: nested too deeply"),
         (b'{"a":' * 100_000, "not a parameter table: nested too deeply"),
-        (b"{}", "schema must be one of hwlut.direct/1, hwlut.program/1, hwlut.pwl/1, hwlut.requantize/1, not None"),
+        (b"{}", f"schema must be one of {SCHEMAS}, not None"),
         (
             b'{"schema": "hwlut.pwl/2"}',
-            "schema must be one of hwlut.direct/1, hwlut.program/1, hwlut.pwl/1, hwlut.requantize/1, not 'hwlut.pwl/2'",
+            f"schema must be one of {SCHEMAS}, not 'hwlut.pwl/2'",
         ),
         (
             b'{"schema": ["hwlut.pwl/1"]}',
-            "schema must be one of hwlut.direct/1, hwlut.program/1, hwlut.pwl/1, hwlut.requantize/1, "
-            "not ['hwlut.pwl/1']",
+            f"schema must be one of {SCHEMAS}, not ['hwlut.pwl/1']",
         ),
         (b'{"schema": "hwlut.requantize/1"}', "key 'function' is missing"),
     ]

@@ -125,7 +125,7 @@ def verilog(unit: Unit, **options: Any) -> str:
 def _sources() -> str:
     """Digest of the code that decides the Verilog."""
     package = Path(__file__).parent.parent
-    files = sorted([*package.glob("hdl/*.py"), *package.glob("units/*.py"), package / "fixed.py"])
+    files = sorted([*package.glob("hdl/**/*.py"), *package.glob("units/*.py"), package / "fixed.py"])
     return digest_of(*(file.read_bytes() for file in files))
 
 

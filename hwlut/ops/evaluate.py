@@ -23,7 +23,7 @@ def table(unit: Unit, scale: int | None = None, device: torch.device | str = "cp
     """
     low, high = _codes(unit)
     codes = torch.arange(low, high + 1)
-    results = unit(codes) if scale is None else unit(codes, scale=scale)  # type: ignore[call-arg]
+    results = unit(codes) if scale is None else unit(codes, scale=scale)
     format = getattr(unit, "output", None) or Fixed(signed_bits(int(results.min()), int(results.max())))
     return results.to(device, _narrowest(format))
 

@@ -2,8 +2,23 @@
 
 from hwlut.unit import Resources, Unit, load
 from hwlut.units.direct import Direct
+from hwlut.units.families import Family
+from hwlut.units.metrics import Metrics
+from hwlut.units.multiplier import Multiplier
 from hwlut.units.program import Program
 from hwlut.units.pwl import Pwl, Symmetry
 from hwlut.units.requantize import Requantize
 
-__all__ = ["Unit", "Resources", "Pwl", "Symmetry", "Direct", "Program", "Requantize", "load"]
+__all__ = [
+    "Unit",
+    "Resources",
+    "Pwl",
+    "Symmetry",
+    "Direct",
+    "Family",
+    "Metrics",
+    "Multiplier",
+    "Program",
+    "Requantize",
+    "load",
+]
