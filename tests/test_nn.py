@@ -70,8 +70,8 @@ def test_forward_is_the_unit(label, device):
 def test_learned_and_calibrated_scales_give_the_unit():
     unit = shipped("gelu_8")
     x = reals(4)
-    for learned in (False, True):
-        module = PwlActivation(unit, Quantizer(Fixed(8), unit.scales, learned=learned))
+    for source in ("static", "learned"):
+        module = PwlActivation(unit, Quantizer(Fixed(8), unit.scales, source=source))
         calibrate(module, [x])
         scale = int(module.quantizer.current_scale())
         assert scale in (2, 3, 4)
@@ -130,7 +130,7 @@ def test_slope_gradient_is_that_of_the_line(symmetry):
 
 def test_learned_scale_gets_a_gradient():
     unit = shipped("gelu_8")
-    module = PwlActivation(unit, Quantizer(Fixed(8), unit.scales, learned=True))
+    module = PwlActivation(unit, Quantizer(Fixed(8), unit.scales, source="learned"))
     x = torch.randn(100) * 3
     module.quantizer.observe(x)
     module(x).sum().backward()
@@ -224,10 +224,10 @@ def test_autocast_keeps_float32(device):
 
 @pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")  # of torch's own imports
 @pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("kind", ["calibrated", "learned"])
+@pytest.mark.parametrize("kind", ["static", "learned"])
 def test_compile_and_export(kind, device):
     unit = shipped("gelu_8")
-    module = calibrated(quantizer=Quantizer(Fixed(8), unit.scales, learned=kind == "learned")).to(device)
+    module = calibrated(quantizer=Quantizer(Fixed(8), unit.scales, source=kind)).to(device)
     net, x = nn.Sequential(nn.Linear(4, 4), module).to(device), torch.randn(10, 4, device=device)
     compiled = torch.compile(net, fullgraph=True, backend="aot_eager_decomp_partition")
     assert torch.equal(compiled(x), net(x))

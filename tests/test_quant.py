@@ -9,7 +9,7 @@ from torch.nn.utils import parametrize
 
 from hwlut import Fixed
 from hwlut.fixed import power_of_two
-from hwlut.quant import Observer, Quantizer, calibrate
+from hwlut.quant import Quantizer, calibrate
 
 
 def test_powers_of_two():
@@ -48,7 +48,7 @@ def test_gradient_passes_inside_the_range_only():
 
 
 def learned(bits, exponent, scales=None):
-    quantizer = Quantizer(Fixed(bits), scales, learned=True)
+    quantizer = Quantizer(Fixed(bits), scales, source="learned")
     quantizer.load_state_dict({"exponent": torch.tensor(float(exponent))})
     return quantizer
 
@@ -85,10 +85,11 @@ def test_learned_scale_stays_among_its_choices():
 
 
 def chosen(method, *batches, bits=8, scales=range(-4, 12)):
-    observer = Observer(Fixed(bits), tuple(scales), method)
+    quantizer = Quantizer(Fixed(bits), tuple(scales), method=method)
+    quantizer.start()
     for batch in batches:
-        observer.observe(torch.as_tensor(batch))
-    return observer.choose()
+        quantizer.observe(torch.as_tensor(batch))
+    return int(quantizer.scale)
 
 
 def test_minmax_takes_the_finest_scale_that_holds_everything():
@@ -137,14 +138,14 @@ def test_calibration_of_weights():
 
 
 def test_state_round_trip():
-    for is_learned in (False, True):
-        source = Quantizer(Fixed(8), learned=is_learned)
-        source.observe(torch.tensor([3.0]))
-        copy = Quantizer(Fixed(8), learned=is_learned)
-        copy.load_state_dict(source.state_dict())
-        assert copy.calibrated and int(copy.current_scale()) == int(source.current_scale())
-        assert set(source.state_dict()) == {"exponent" if is_learned else "scale"}
-        copy.load_state_dict(Quantizer(Fixed(8), learned=is_learned).state_dict())
+    for source, key in (("static", "scale"), ("learned", "exponent")):
+        first = Quantizer(Fixed(8), source=source)
+        first.observe(torch.tensor([3.0]))
+        copy = Quantizer(Fixed(8), source=source)
+        copy.load_state_dict(first.state_dict())
+        assert copy.calibrated and int(copy.current_scale()) == int(first.current_scale())
+        assert set(first.state_dict()) == {key}
+        copy.load_state_dict(Quantizer(Fixed(8), source=source).state_dict())
         assert not copy.calibrated
 
 
@@ -161,7 +162,7 @@ BAD_STATES = {
 @pytest.mark.parametrize("label", BAD_STATES)
 def test_bad_states_are_refused(label):
     is_learned, value, message = BAD_STATES[label]
-    quantizer = Quantizer(Fixed(8), range(3), learned=is_learned)
+    quantizer = Quantizer(Fixed(8), range(3), source="learned" if is_learned else "static")
     quantizer.observe(torch.tensor([30.25]))
     with pytest.raises(RuntimeError) as caught:
         quantizer.load_state_dict({"exponent" if is_learned else "scale": value})
@@ -170,9 +171,9 @@ def test_bad_states_are_refused(label):
 
 
 @pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")  # of torch's own imports
-@pytest.mark.parametrize("source", ["calibrated", "learned"])
+@pytest.mark.parametrize("source", ["static", "learned"])
 def test_compile_and_export(source):
-    quantizer = Quantizer(Fixed(8), learned=source == "learned")
+    quantizer = Quantizer(Fixed(8), source=source)
     quantizer.observe(torch.tensor([3.0]))
     x = torch.randn(5, 3)
     assert torch.equal(torch.compile(quantizer, fullgraph=True, backend="aot_eager_decomp_partition")(x), quantizer(x))
@@ -183,7 +184,8 @@ def test_compile_and_export(source):
 def test_shown_in_one_line():
     assert str(Quantizer(Fixed(8, 5))) == "Quantizer(s8, scale 5)"
     assert (
-        str(Quantizer(Fixed(8, signed=False), range(3), learned=True)) == "Quantizer(u8, scale one of 0 to 2, learned)"
+        str(Quantizer(Fixed(8, signed=False), range(3), source="learned"))
+        == "Quantizer(u8, scale one of 0 to 2, learned)"
     )
 
 
@@ -192,7 +194,7 @@ def test_bad_arguments_are_refused():
         (lambda: Quantizer(8), TypeError, "Quantizer format must be a Fixed, not 8"),
         (lambda: Quantizer(Fixed(25)), ValueError, "Quantizer format bits must be from 2 to 24, not 25"),
         (
-            lambda: Quantizer(Fixed(8, 3), learned=True),
+            lambda: Quantizer(Fixed(8, 3), source="learned"),
             ValueError,
             "Quantizer format must have no frac where the scale is chosen, not 3",
         ),
@@ -205,7 +207,7 @@ def test_bad_arguments_are_refused():
         (
             lambda: Quantizer(Fixed(8), method="max"),
             ValueError,
-            "Observer method must be one of minmax, percentile, mse, not 'max'",
+            "Quantizer method must be one of minmax, ema, percentile, mse, not 'max'",
         ),
         (
             lambda: Quantizer(Fixed(8))(torch.ones(1)),

@@ -82,8 +82,8 @@ class PwlActivation(nn.Module):
         real = x
         if quantizer.learned:  # to be quantized again, to the same codes: here the scale gets its gradient
             real = quantizer(x.to(torch.promote_types(x.dtype, torch.float32)))
-        elif quantizer.observer is not None:
-            quantizer.observe(x)
+        else:
+            quantizer.follow(x)
         results, exponents, slopes = self._row(quantizer.current_scale())
         return quantized_lookup(real, results, exponents, self.unit.input.min, slopes).to(x.dtype)
 
@@ -137,6 +137,10 @@ def _checked_quantizer(quantizer: Quantizer, unit: Pwl) -> Quantizer:
     if not isinstance(quantizer, Quantizer):
         raise TypeError(f"PwlActivation quantizer must be a Quantizer, not {type(quantizer).__name__}")
     wanted = Fixed(unit.input.bits, signed=unit.input.signed)
+    if not quantizer.single_scale:
+        raise ValueError(
+            f"PwlActivation quantizer must have one kept power of two as its step, not {quantizer.extra_repr()}"
+        )
     if quantizer.format != wanted:
         raise ValueError(f"PwlActivation quantizer must have the unit's format {wanted}, not {quantizer.format}")
     if not set(quantizer.scales) <= set(unit.scales):

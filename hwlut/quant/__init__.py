@@ -1,7 +1,7 @@
-"""Real values to codes and back: the one quantizer, its observer, calibration."""
+"""Real values to codes and back: the one quantizer, its ranges, calibration."""
 
+from hwlut.quant.affine import Quantized
 from hwlut.quant.calibration import calibrate
-from hwlut.quant.observer import Observer
 from hwlut.quant.quantizer import Quantizer
 
-__all__ = ["Observer", "Quantizer", "calibrate"]
+__all__ = ["Quantized", "Quantizer", "calibrate"]

@@ -20,7 +20,7 @@ def calibrate(model: nn.Module, data: Iterable[Any], quantizers: Iterable[Quanti
     no quantizer, no batch, or a quantizer that no batch reached; its scale is as before.
     """
     names = {module: name for name, module in model.named_modules() if isinstance(module, Quantizer)}
-    chosen = [q for q in names if len(q.scales) > 1] if quantizers is None else list(quantizers)
+    chosen = [q for q in (names if quantizers is None else quantizers) if q.calibrates]
     if not chosen:
         raise ValueError("calibration needs a model with a Quantizer that chooses its scale")
     modes = [(module, module.training) for module in model.modules()]
@@ -32,7 +32,7 @@ def calibrate(model: nn.Module, data: Iterable[Any], quantizers: Iterable[Quanti
             for batch in data:
                 _call(model, batch)
         for quantizer in chosen:
-            if quantizer.observer is None or not quantizer.observer.count:
+            if not quantizer.reached:
                 raise ValueError(f"calibration data must reach every quantizer, but not {names.get(quantizer, '?')!r}")
     finally:
         for quantizer in chosen:

@@ -1,62 +1,125 @@
-"""What calibration remembers of the values it has seen: how well each scale would have served."""
+"""What a static quantizer remembers of the values it has seen, and the range or step it makes of them."""
 
-from collections.abc import Sequence
+from fractions import Fraction
+from typing import Protocol
 
 import torch
 
-from hwlut.fields import shorten
-from hwlut.fixed import Fixed
+from hwlut.quant.distribution import Distribution
+from hwlut.quant.steps import PowerOfTwoSteps, RealSteps
 
-__all__ = ["Observer"]
+__all__ = ["Extremes", "LeastError", "Observer", "Percentile", "averaged"]
 
-_METHODS = ("minmax", "percentile", "mse")
-_CUT_OFF = 1000  # one value in so many may be cut off by "percentile"
+Steps = RealSteps | PowerOfTwoSteps
+Pair = tuple[torch.Tensor, torch.Tensor]
 
 
-class Observer:
-    """Chooses among power-of-two scales by the values shown to it, batch after batch.
+class Observer(Protocol):
+    """Values in, batch after batch; a step out, over all values at once. Groups are rows."""
 
-    For each scale it counts the values that the code range would cut off, and sums the squared errors of
-    quantization, so its choice is that over all values at once and nothing has to be stored.
+    def observe(self, rows: torch.Tensor) -> None:
+        """Take in finite values [groups, any number but 0]."""
 
-    Parameters
-    ----------
-    format: bits and sign of the codes.
-    scales: ascending exponents s, of the scale 2^-s.
-    method: "minmax" takes the finest scale that cuts off nothing, "percentile" the finest that cuts off at most
-        0.1 % of the values, "mse" the one of least squared error. Where every scale cuts off too much, the coarsest.
+    def choose(self, steps: Steps) -> Pair:
+        """The step and the zero point of each group: float32 and int32, [groups]."""
+
+
+class Extremes:
+    """The step that holds every value."""
+
+    def __init__(self) -> None:
+        self.low: torch.Tensor | None = None
+        self.high: torch.Tensor | None = None
+
+    def observe(self, rows: torch.Tensor) -> None:
+        low, high = rows.float().aminmax(dim=1)
+        low, high = low.clamp(max=0), high.clamp(min=0)
+        self.low = low if self.low is None else torch.minimum(self.low, low)
+        self.high = high if self.high is None else torch.maximum(self.high, high)
+
+    def range(self) -> Pair:
+        """The least and the greatest value of each group, and zero between them."""
+        assert self.low is not None and self.high is not None
+        return self.low, self.high
+
+    def choose(self, steps: Steps) -> Pair:
+        return _pair(steps, *self.range())
+
+
+class Percentile:
+    """The step that holds a percentage of the values.
+
+    With a zero point, as many of the rest lie above the range as below it. Without, the values are ranked by
+    magnitude; negative values, where there are no negative codes, count as zero. The bounds are values that were
+    seen, as numpy's percentile by the method "inverted_cdf" has them, or within `Distribution.error` of such.
     """
 
-    def __init__(self, format: Fixed, scales: Sequence[int], method: str = "mse"):
-        if method not in _METHODS:
-            raise ValueError(f"Observer method must be one of {', '.join(_METHODS)}, not {shorten(method)}")
-        self.format = format
-        self.scales = tuple(scales)
-        self.method = method
-        self.count = 0
-        self._cut = torch.zeros(len(self.scales), dtype=torch.float64)
-        self._error = torch.zeros(len(self.scales), dtype=torch.float64)
+    def __init__(self, percent: float):
+        self.percent = Fraction(str(percent))
+        self.extremes = Extremes()
+        self.distribution: Distribution | None = None
 
-    @torch.no_grad()
-    def observe(self, x: torch.Tensor) -> None:
-        """Take in real values of any shape; ValueError where one is not finite."""
-        real = x.detach().float()
-        if not bool(real.isfinite().all()):
-            raise ValueError("calibration values must be finite")
-        self.count += real.numel()
-        for place, scale in enumerate(self.scales):
-            codes = torch.round(real * 2.0**scale)
-            held = codes.clamp(self.format.min, self.format.max)
-            self._cut[place] += float((held != codes).sum())
-            self._error[place] += float((held * 2.0**-scale - real).double().square().sum())
+    def observe(self, rows: torch.Tensor) -> None:
+        self.extremes.observe(rows)
+        self.distribution = self.distribution or Distribution(len(rows), rows.device)
+        self.distribution.add(rows)
 
-    def choose(self) -> int:
-        """The scale that served best; ValueError where no value has been seen."""
-        if not self.count:
-            raise ValueError("calibration must see at least one value")
-        if self.method == "mse":
-            # Of scales that serve equally well, the coarsest: it cuts off least of what is yet to come.
-            return self.scales[int(self._error.argmin())]
-        allowed = 0 if self.method == "minmax" else self.count // _CUT_OFF
-        fitting = [scale for scale, cut in zip(self.scales, self._cut.tolist()) if cut <= allowed]
-        return max(fitting, default=self.scales[0])
+    def choose(self, steps: Steps) -> Pair:
+        seen = self.distribution
+        assert seen is not None
+        low, high = self.extremes.range()
+        if steps.symmetric:
+            values = seen.values.abs() if steps.format.signed else seen.values.clamp(min=0)
+            end = seen.percentile(values, self.percent)
+            first, last = -end, end
+        else:
+            each = (100 + self.percent) / 2
+            first, last = -seen.percentile(-seen.values, each), seen.percentile(seen.values, each)
+        return _pair(steps, torch.maximum(first, low).clamp(max=0), torch.minimum(last, high).clamp(min=0))
+
+
+class LeastError:
+    """The step of least squared error: of powers of two, each is tried; else hundredths of the one that holds all."""
+
+    def __init__(self) -> None:
+        self.extremes = Extremes()
+        self.distribution: Distribution | None = None
+
+    def observe(self, rows: torch.Tensor) -> None:
+        self.extremes.observe(rows)
+        self.distribution = self.distribution or Distribution(len(rows), rows.device)
+        self.distribution.add(rows)
+
+    def choose(self, steps: Steps) -> Pair:
+        seen = self.distribution
+        assert seen is not None
+        low, high = self.extremes.range()
+        values, groups = seen.values, seen.groups
+        least = torch.full(low.shape, torch.inf, dtype=torch.float64, device=low.device)
+        best = steps.holding(low, high)
+        for step in steps.candidates(low, high):
+            zero, each = steps.zero_point(low, high, step)[groups], step[groups]
+            held = torch.round(values / each).clamp(steps.format.min - zero, steps.format.max - zero)
+            error = seen.sums((held * each - values).double().square())
+            # Of steps that serve equally well, the coarsest: it cuts off least of what is yet to come.
+            best = torch.where(error < least, step, best)
+            least = torch.minimum(error, least)
+        return best, steps.zero_point(low, high, best)
+
+
+def averaged(low: torch.Tensor, high: torch.Tensor, bounds: Pair, momentum: float) -> Pair:
+    """The running averages after one more range: ``(1 - momentum) * average + momentum * bound``.
+
+    Averages that are NaN, or of no groups, are none yet, and start at the range.
+    """
+    if low.shape != bounds[0].shape:
+        return bounds
+    return (
+        torch.where(low.isnan(), bounds[0], torch.lerp(low, bounds[0], momentum)),
+        torch.where(high.isnan(), bounds[1], torch.lerp(high, bounds[1], momentum)),
+    )
+
+
+def _pair(steps: Steps, low: torch.Tensor, high: torch.Tensor) -> Pair:
+    step = steps.holding(low, high)
+    return step, steps.zero_point(low, high, step)

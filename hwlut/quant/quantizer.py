@@ -9,148 +9,336 @@ from torch import nn
 
 from hwlut.fields import shorten
 from hwlut.fixed import Fixed, power_of_two
-from hwlut.quant.observer import Observer
+from hwlut.quant.affine import Quantized, fake_quantized, held_codes
+from hwlut.quant.granularity import Granularity
+from hwlut.quant.observer import Extremes, LeastError, Observer, Percentile, averaged
+from hwlut.quant.options import Options
+from hwlut.quant.state import UNKNOWN, refusal
+from hwlut.quant.steps import SMALLEST_STEP, PowerOfTwoSteps, RealSteps
 
 __all__ = ["Quantizer"]
 
-_SCALES = tuple(range(-16, 31))
-_UNKNOWN = torch.iinfo(torch.int32).min
-_BITS_LIMIT = 24  # float32 holds every code
-
 
 class Quantizer(nn.Module):
-    """A real value to ``round_half_even(x * 2^s)``, saturated to the codes of a format, one scale 2^-s a tensor.
+    """A real value x to ``round_half_even(x / step) + zero_point``, saturated to the codes of a format, and back.
 
-    The scale s is given (`format` has a frac), found by calibration, or learned from there by gradient descent.
-    Called on real values, the module returns them quantized and dequantized, with the straight-through gradient: 1
-    where the code lies in the range before it is saturated, else 0. A learned scale has the gradient of Jain et al.,
-    "Trained Quantization Thresholds" (MLSys 2020, arXiv 1903.08066), the rounding of s passed straight through.
+    Zero is always exactly a code, and the whole code range serves: -128 too, without a zero point. Called on real
+    values, the module returns them quantized and dequantized, with the straight-through gradient: 1 where the code
+    lies in the range before it is saturated, else 0.
 
     Parameters
     ----------
-    format: bits (2 to 24) and sign of the codes; with a frac, that is the scale.
-    scales: ascending exponents from -62 to 62 that calibration and training choose from; by default -16 to 30.
-    learned: whether s is a parameter; it starts where calibration puts it.
-    method: how calibration chooses, see `Observer`.
+    format: bits (2 to 24) and sign of the codes; with a frac, that is the scale s of the one step 2^-s.
+    scales: ascending exponents from -62 to 62 that powers of two are chosen from; by default -16 to 30.
+    steps: "power_of_two", 2^-s, or "real", any float32 from 2^-126.
+    symmetric: whether zero is always the code 0. Else the zero point follows the range, which the codes then fill.
+    granularity, axis: what shares a step: a whole "tensor"; a "channel" along `axis`; a "token", a vector along the
+        last dimension (only with a dynamic source).
+    source: where steps come from. "static": calibration. "learned": calibration, and then gradient descent, by Esser
+        et al., "Learned Step Size Quantization" (ICLR 2020, arXiv 1902.08153) for real steps, and by Jain et al.,
+        "Trained Quantization Thresholds" (MLSys 2020, arXiv 1903.08066) for powers of two, the rounding of s passed
+        straight through; the zero point stays. "dynamic": the range of each input itself.
+    method: how the values seen make a step. "minmax": the finest that saturates none; "percentile": the finest that
+        saturates no more than the rest of `percentile`, see `Percentile`; "mse": that of least squared error, see
+        `LeastError`; "ema" (only static): "minmax" of running averages of the ranges of batches, which also follow
+        every batch of training until `freeze`. By default "mse", and "minmax", the only one, for a dynamic source.
+    percentile: above 0, at most 100.
+    momentum: share of the newest range in the averages of "ema", above 0, at most 1.
 
-    The state is the buffer `scale` (int32), or the parameter `exponent` whose nearest integer in `scales` is s, and
-    lives on the module's device: a forward never waits for it. A state loaded from a file is taken as calibrated;
-    one with a scale that is not among `scales`, or an infinite exponent, is refused.
+    The state lies on the module's device and a forward never waits for it; it keeps its type under `.half()`. One
+    number, or one a channel: `scale` (int32, s), the parameter `exponent` (its nearest integer in `scales` is s) or
+    `step` (float32; a parameter where learned); `zero_point` (int32) unless symmetric; `low` and `high` (float32) with
+    "ema". A state loaded from a file is taken as calibrated; one with impossible numbers or shapes is refused.
     """
 
-    scale: torch.Tensor
+    _main: str
     choices: torch.Tensor
+    scale: torch.Tensor
+    exponent: torch.Tensor
+    step: torch.Tensor
+    zero_point: torch.Tensor
+    low: torch.Tensor
+    high: torch.Tensor
 
     def __init__(
-        self, format: Fixed, scales: Sequence[int] | None = None, *, learned: bool = False, method: str = "mse"
+        self,
+        format: Fixed,
+        scales: Sequence[int] | None = None,
+        *,
+        steps: str = "power_of_two",
+        symmetric: bool = True,
+        granularity: str = "tensor",
+        axis: int = 0,
+        source: str = "static",
+        method: str | None = None,
+        percentile: float = 99.9,
+        momentum: float = 0.1,
     ):
         super().__init__()
-        if not isinstance(format, Fixed):
-            raise TypeError(f"Quantizer format must be a Fixed, not {shorten(format)}")
-        if not 2 <= format.bits <= _BITS_LIMIT:
-            raise ValueError(f"Quantizer format bits must be from 2 to {_BITS_LIMIT}, not {format.bits}")
-        if format.frac is not None and (scales is not None or learned):
-            raise ValueError(f"Quantizer format must have no frac where the scale is chosen, not {format.frac}")
+        options = Options(format, scales, steps, symmetric, granularity, source, method, percentile, momentum)
+        self.scales = options.chosen_scales
         self.format = Fixed(format.bits, signed=format.signed)
-        self.scales = _checked_scales(scales) if format.frac is None else (format.frac,)
-        self.learned = learned
-        self.method = Observer(self.format, self.scales, method).method
+        self.symmetric = symmetric
+        self.source = source
+        self.method = options.chosen_method
+        self.percentile = percentile
+        self.momentum = momentum
+        self.granularity = Granularity(granularity, axis)
+        self.steps: RealSteps | PowerOfTwoSteps = RealSteps(self.format, symmetric)
+        if steps == "power_of_two":
+            self.steps = PowerOfTwoSteps(self.format, symmetric, self.scales)
         self.observer: Observer | None = None
-        self.register_buffer("choices", torch.tensor(self.scales, dtype=torch.int32), persistent=False)
-        known = self.scales[0] if len(self.scales) == 1 else _UNKNOWN
-        if learned:
-            self.exponent = nn.Parameter(torch.tensor(math.nan if known == _UNKNOWN else float(known)))
-        else:
-            self.register_buffer("scale", torch.tensor(known, dtype=torch.int32))
-        self.calibrated = known != _UNKNOWN
+        self.observing = False
+        self.following = self.method == "ema"
+        self.reached = False
+        self._make_state()
+
+    @property
+    def learned(self) -> bool:
+        """Whether the step is a parameter."""
+        return self.source == "learned"
+
+    @property
+    def single_scale(self) -> bool:
+        """Whether the step is one kept power of two for all values, and zero the code 0."""
+        kept = self.source != "dynamic" and isinstance(self.steps, PowerOfTwoSteps)
+        return kept and self.symmetric and self.granularity.kind == "tensor"
+
+    @property
+    def calibrates(self) -> bool:
+        """Whether there is a step to choose by calibration."""
+        if self.source == "dynamic":
+            return False
+        return not self.single_scale or len(self.scales) > 1
 
     def start(self) -> None:
-        """Observe the values of every forward, until `freeze`."""
-        self.observer = Observer(self.format, self.scales, self.method)
+        """Observe the values of every forward, until `freeze`; a dynamic quantizer has nothing to observe."""
+        self.reached = False
+        if self.source == "dynamic":
+            return
+        self.observing = True
+        self.observer = self._observer()
+        if self.method == "ema":
+            self._put(low=torch.full_like(self.low, torch.nan), high=torch.full_like(self.high, torch.nan))
 
     def observe(self, x: torch.Tensor) -> None:
-        """Take in real values, and choose the scale by all those since `start` (here, unless it was called).
+        """Take in real values, and choose the step by all those since `start` (here, unless it was called).
 
-        ValueError for a value that is not finite.
+        ValueError for a value that is not finite, where there is none at all, or for another number of channels.
         """
-        observer = self.observer or Observer(self.format, self.scales, self.method)
-        observer.observe(x)
-        state = self.exponent.data if self.learned else self.scale
-        state.fill_(observer.choose())
-        self.calibrated = True
+        if self.source == "dynamic":
+            return
+        if not bool(x.detach().isfinite().all()):
+            raise ValueError("calibration values must be finite")
+        if not x.numel():
+            if not self.reached:
+                raise ValueError("calibration must see at least one value")
+            return
+        if self.method == "ema":
+            self._average(x)
+        else:
+            self._check_channels(x)
+            observer = self.observer or self._observer()
+            observer.observe(self.granularity.rows(x.detach().float()))
+            shape = self.granularity.shape(x)
+            self._choose(*(chosen.view(shape) for chosen in observer.choose(self.steps)))
+        self.reached = True
+
+    def follow(self, x: torch.Tensor) -> None:
+        """What a forward on `x` does first: observe it after `start`, or follow it in training.
+
+        For modules that call `quantize` or `codes`, which leave the step as it is, in the place of the quantizer.
+        Following, nothing waits for the device, and a batch with a value that is not finite changes nothing.
+        """
+        if self.observing:
+            self.observe(x)
+        elif self.following and self.training and x.numel():
+            self._average(x)
 
     def freeze(self) -> None:
-        """Keep the scale and forget the values seen."""
+        """Keep the step and forget the values seen; training does not change it any more."""
         self.observer = None
+        self.observing = self.following = False
+
+    def unfreeze(self) -> None:
+        """Follow the batches of training, from the present averages. Only "ema" does; others stay as they are."""
+        self.following = self.method == "ema"
 
     def current_scale(self) -> torch.Tensor:
-        """s, int32 without dimensions, on the module's device. RuntimeError before calibration."""
-        if not self.calibrated:
-            raise RuntimeError("Quantizer scale must be calibrated first, by hwlut.quant.calibrate")
+        """s of the power-of-two step, int32, one or one a channel, on the module's device.
+
+        RuntimeError before calibration, and for steps that are real or dynamic.
+        """
+        if isinstance(self.steps, RealSteps) or self.source == "dynamic":
+            raise RuntimeError("Quantizer scale must be a kept power of two, not a real or dynamic step")
+        self._check_calibrated()
         if not self.learned:
             return self.scale
-        nearest = (self.choices - self.exponent.detach()).abs().argmin(0, keepdim=True)
-        return self.choices.index_select(0, nearest).view(())
+        nearest = (self.choices - self.exponent.detach().unsqueeze(-1)).abs().argmin(-1)
+        return self.choices.index_select(0, nearest.view(-1)).view(nearest.shape)
+
+    def quantize(self, x: torch.Tensor) -> Quantized:
+        """Codes of real values, with the step and the zero point that they are counted in; NaN gets the code of zero.
+
+        Computed in float64 for float64 and in float32 for the others. Nothing is observed.
+        """
+        step, zero_point = self._steps_of(x)
+        codes = held_codes(x, step, zero_point, self.format)
+        if zero_point is None:
+            zero_point = torch.zeros_like(step, dtype=torch.int32)
+        return Quantized(codes, step.detach(), zero_point)
 
     def codes(self, x: torch.Tensor) -> torch.Tensor:
-        """int32 codes of real values; NaN becomes 0."""
-        scaled = _real(x.detach()) * power_of_two(self.current_scale())
-        return torch.round(scaled).clamp(self.format.min, self.format.max).nan_to_num().to(torch.int32)
+        """int32 codes of real values, as `quantize` has them."""
+        return held_codes(x, *self._steps_of(x), self.format)
 
     def values(self, codes: torch.Tensor) -> torch.Tensor:
-        """float32 values of codes."""
-        return codes.float() * power_of_two(-self.current_scale())
+        """float32 values of codes. RuntimeError for a dynamic source: there, `Quantized.values` knows the step."""
+        if self.source == "dynamic":
+            raise RuntimeError("Quantizer values must be taken from quantize(x) where the source is dynamic")
+        step, zero_point = self._steps_of(codes)
+        return (codes if zero_point is None else codes - zero_point).float() * step.detach()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """`x` quantized and dequantized, in its own dtype; NaN stays NaN.
+        """`x` quantized and dequantized, in its own dtype; NaN stays NaN."""
+        self.follow(x)
+        step, zero_point = self._steps_of(x)
+        if self.learned and isinstance(self.steps, RealSteps):
+            share = 1 / math.sqrt(max(1, x.numel() // max(1, step.numel())) * self.format.max)
+            step = step.detach() + share * (step - step.detach())
+        return fake_quantized(x, step, zero_point, self.format)
 
-        Computed in float64 for float64 and in float32 for the others.
-        """
-        if self.observer is not None:
-            self.observe(x)
-        step = power_of_two(-self.current_scale())
-        if self.learned:  # zero is added, and with it the gradient of 2^-s
-            step = step - math.log(2) * step * (self.exponent - self.exponent.detach())
-        scaled = _real(x) / step
-        rounded = torch.round(scaled.detach())
-        codes = rounded.clamp(self.format.min, self.format.max)
-        straight = torch.where(rounded == codes, scaled - scaled.detach(), 0.0)  # zero too, and the gradient of x
-        return ((codes + straight) * step).to(x.dtype)
+    def _steps_of(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """The step of each value, with its gradient where it is learned, and the zero point, where there is one."""
+        zero_point = None
+        if self.source == "dynamic":
+            low, high = self.granularity.bounds(x)
+            step = self.steps.holding(low, high)
+            if not self.symmetric:
+                zero_point = self.granularity.spread(self.steps.zero_point(low, high, step), x)
+            return self.granularity.spread(step, x), zero_point
+        if isinstance(self.steps, RealSteps):
+            self._check_calibrated()
+            step = self.step
+            if self.learned:
+                size = step.detach().clamp(min=SMALLEST_STEP)
+                step = size + (step - step.detach())
+        else:
+            step = power_of_two(-self.current_scale())
+            if self.learned:  # zero is added, and with it the gradient of 2^-s
+                step = step - math.log(2) * step * (self.exponent - self.exponent.detach())
+        if not self.symmetric:
+            zero_point = self.granularity.spread(self.zero_point, x)
+        return self.granularity.spread(step, x), zero_point
+
+    def _observer(self) -> Observer:
+        if self.method == "percentile":
+            return Percentile(self.percentile)
+        return LeastError() if self.method == "mse" else Extremes()
+
+    def _average(self, x: torch.Tensor) -> None:
+        self._check_channels(x)
+        low, high = averaged(self.low, self.high, self.granularity.bounds(x), self.momentum)
+        self._put(low=low, high=high)
+        step = self.steps.holding(low, high)
+        self._choose(step, self.steps.zero_point(low, high, step))
+
+    def _check_channels(self, x: torch.Tensor) -> None:
+        if self.calibrated and self.granularity.kind == "channel":
+            self.granularity.spread(getattr(self, self._main), x)
+
+    def _check_calibrated(self) -> None:
+        if not self.calibrated:
+            raise RuntimeError("Quantizer scale must be calibrated first, by hwlut.quant.calibrate")
+
+    def _choose(self, step: torch.Tensor, zero_point: torch.Tensor) -> None:
+        """Take a step and a zero point for each group as the state."""
+        scale = 127 - (step.view(torch.int32) >> 23)
+        self._put(**{self._main: step if self._main == "step" else scale})
+        if not self.symmetric:
+            self._put(zero_point=zero_point)
+        self.calibrated = True
+
+    def _make_state(self) -> None:
+        """Buffers and parameters that hold nothing yet."""
+        self.calibrated = not self.calibrates
+        shape = () if self.granularity.kind == "tensor" else (0,)
+        nothing = torch.full(shape, torch.nan)
+        if self.source == "dynamic":
+            return
+        if isinstance(self.steps, RealSteps):
+            self._main = "step"
+        else:
+            self._main = "exponent" if self.learned else "scale"
+            self.register_buffer("choices", torch.tensor(self.scales, dtype=torch.int32), persistent=False)
+        known = self.scales[0] if self.calibrated else UNKNOWN
+        if self.learned:
+            self.register_parameter(self._main, nn.Parameter(nothing if known == UNKNOWN else nothing.fill_(known)))
+        elif self._main == "scale":
+            self.register_buffer("scale", torch.full(shape, known, dtype=torch.int32))
+        else:
+            self.register_buffer("step", nothing)
+        if not self.symmetric:
+            self.register_buffer("zero_point", torch.zeros(shape, dtype=torch.int32))
+        if self.method == "ema":
+            self.register_buffer("low", nothing.clone())
+            self.register_buffer("high", nothing.clone())
+
+    @torch.no_grad()
+    def _put(self, **state: torch.Tensor) -> None:
+        """Overwrite buffers and parameters, in place but for the first sight of channels."""
+        for name, value in state.items():
+            held = getattr(self, name)
+            if held.shape == value.shape:
+                held.copy_(value)
+            else:
+                held.data = value.to(held.dtype)
+
+    def _apply(self, fn: Any, recurse: bool = True) -> "Quantizer":
+        kept = {
+            name: held.detach() for name in ("step", "low", "high") if (held := getattr(self, name, None)) is not None
+        }
+        super()._apply(fn, recurse)
+        for name, value in kept.items():
+            held = getattr(self, name)
+            if held.dtype != value.dtype:
+                held.data = value.to(held.device)
+        return self
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *arguments: Any) -> None:
-        name = "exponent" if self.learned else "scale"
-        given = state_dict.get(prefix + name)
-        if isinstance(given, torch.Tensor) and (wanted := self._refusal(given)):
-            errors = arguments[-1]
-            errors.append(f"{prefix}{name} must be {wanted}, not {shorten(given.tolist())}")
-            return
+        own = [*self._parameters, *(name for name in self._buffers if name != "choices")]
+        given = {n: state_dict[prefix + n] for n in own if isinstance(state_dict.get(prefix + n), torch.Tensor)}
+        errors = arguments[-1]
+        length = None
+        if self.granularity.kind == "channel" and given:
+            length = len(getattr(self, self._main)) or next(iter(given.values())).numel()
+        for name, value in given.items():
+            if wanted := refusal(name, value, length, self.format, self.scales):
+                errors.append(f"{prefix}{name} must be {wanted}, not {shorten(value.tolist())}")
+                return
+        for name, value in given.items():
+            held = getattr(self, name)
+            if held.dim() and held.shape != value.shape:
+                held.data = held.new_empty(value.shape)
         super()._load_from_state_dict(state_dict, prefix, *arguments)
-        state = float(self.exponent.detach() if self.learned else self.scale)
-        self.calibrated = not (math.isnan(state) or state == _UNKNOWN)
-
-    def _refusal(self, given: torch.Tensor) -> str | None:
-        """What a loaded state should have been; None where it can be taken."""
-        if given.numel() != 1 or given.is_complex():
-            return "one number"
-        if self.learned:
-            return "a finite number" if math.isinf(given.float().item()) else None
-        return None if given.item() in (*self.scales, _UNKNOWN) else f"one of {shorten(self.scales)}"
+        if self.calibrates:
+            state = getattr(self, self._main).detach()
+            self.calibrated = bool(state.numel()) and not bool((state.isnan() | (state == UNKNOWN)).any())
 
     def extra_repr(self) -> str:
-        scale = str(int(self.current_scale())) if self.calibrated else f"one of {self.scales[0]} to {self.scales[-1]}"
-        return f"{self.format}, scale {scale}{', learned' if self.learned else ''}"
-
-
-def _real(x: torch.Tensor) -> torch.Tensor:
-    return x if x.dtype == torch.float64 else x.float()
-
-
-def _checked_scales(scales: Sequence[int] | None) -> tuple[int, ...]:
-    if scales is None:
-        return _SCALES
-    if not all(isinstance(scale, int) and not isinstance(scale, bool) for scale in scales):
-        raise TypeError(f"Quantizer scales must be integers, not {shorten(scales)}")
-    ascending = all(a < b for a, b in zip(scales, scales[1:]))
-    if not scales or not ascending or not -62 <= scales[0] <= scales[-1] <= 62:
-        raise ValueError(f"Quantizer scales must be ascending from -62 to 62 and at least one, not {shorten(scales)}")
-    return tuple(scales)
+        words = [str(self.format)]
+        if self.granularity.kind == "channel":
+            words.append(f"per channel of axis {self.granularity.axis}")
+        elif self.granularity.kind == "token":
+            words.append("per token")
+        if not self.symmetric:
+            words.append("asymmetric")
+        if not self.single_scale:
+            words.append("real steps" if isinstance(self.steps, RealSteps) else "power-of-two steps")
+        elif self.calibrated:
+            words.append(f"scale {int(self.current_scale())}")
+        else:
+            words.append(f"scale one of {self.scales[0]} to {self.scales[-1]}")
+        if self.source != "static":
+            words.append(self.source)
+        return ", ".join(words)
