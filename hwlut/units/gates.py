@@ -5,13 +5,13 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["check_gates", "gate_outputs"]
+__all__ = ["FUNCTIONS", "check_gates", "gate_outputs"]
 
 _CONSTANTS = 2  # nodes 0 and 1
 _GATES_LIMIT = 1 << 20
 _CHUNK = 1 << 16  # pairs at once: every node of a chunk is held
 
-_FUNCTIONS: tuple[Callable[[Any, Any], Any], ...] = (
+FUNCTIONS: tuple[Callable[[Any, Any], Any], ...] = (
     lambda x, y: x & ~x,
     lambda x, y: ~(x | y),
     lambda x, y: x & ~y,
@@ -77,7 +77,7 @@ def _number(
     for codes, width in (a, b):
         nodes += [(codes >> place & 1).bool() for place in range(width)]
     for truth, x, y in rows:
-        nodes.append(_FUNCTIONS[truth](nodes[x], nodes[y]))
+        nodes.append(FUNCTIONS[truth](nodes[x], nodes[y]))
     number = torch.zeros_like(a[0])
     for place, node in enumerate(outputs):
         weight = -(1 << place) if signed and place == len(outputs) - 1 else 1 << place

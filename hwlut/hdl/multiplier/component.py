@@ -1,0 +1,52 @@
+"""A stream of products."""
+
+from amaranth.hdl import Module, Value
+
+from hwlut.hdl.component import UnitComponent, checked_stages, component
+from hwlut.hdl.multiplier.product import product
+from hwlut.hdl.stream import Beat, BeatField, Pipeline
+from hwlut.units.multiplier import STAGES, Multiplier
+
+__all__ = ["MultiplierComponent"]
+
+_CUTS: dict[int, tuple[str, ...]] = {1: (), 2: ("sum",), 3: ("operands", "sum")}
+
+
+class MultiplierComponent(UnitComponent):
+    """A `Multiplier` as hardware: fields ``a`` and ``b`` in, ``p`` out.
+
+    Parameters
+    ----------
+    unit: the multiplier.
+    stages: 1 to 3 rows of registers.
+    """
+
+    unit: Multiplier
+
+    def __init__(self, unit: Multiplier, stages: int):
+        super().__init__(
+            unit,
+            Beat(tuple(BeatField(name, f.bits, f.signed, None) for name, f in (("a", unit.a), ("b", unit.b)))),
+            Beat((BeatField("p", unit.product.bits, unit.product.signed, None),)),
+            scale=None,
+            latency=stages,
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        pipeline, cuts = Pipeline(m, self.i, self.o), _CUTS[self.latency]
+
+        def register(place: str, /, **values: Value) -> tuple[Value, ...]:
+            return pipeline.register_if(place in cuts, **values)
+
+        found = product(m, self.unit, pipeline.payload.a, pipeline.payload.b, register)
+        (p,) = pipeline.register(p=found)
+        pipeline.finish(p=p)
+        return m
+
+
+@component.register(Multiplier)
+def _component(unit: Multiplier, *, scale: int | None = None, stages: int | None = None) -> MultiplierComponent:
+    if scale is not None:
+        raise ValueError(f"Multiplier scale must not be given, not {scale}")
+    return MultiplierComponent(unit, checked_stages(stages, STAGES, max(_CUTS), "Multiplier"))
