@@ -5,9 +5,13 @@ from collections.abc import Callable
 from amaranth.hdl import Module, Mux, Value
 
 from hwlut.hdl.arithmetic import named
+from hwlut.hdl.multiplier.arrays import broken_array, kulkarni, loa, or_columns, truncate_columns
+from hwlut.hdl.multiplier.booth import booth_truncated
 from hwlut.hdl.multiplier.netlist import netlist
-from hwlut.hdl.multiplier.plain import exact
+from hwlut.hdl.multiplier.plain import drum, exact, ssm, truncate_operands
+from hwlut.hdl.multiplier.powers import mitchell, roba
 from hwlut.hdl.multiplier.register import Register, unregistered
+from hwlut.hdl.multiplier.table import table
 from hwlut.hdl.stream import shape_of
 from hwlut.units.families import RULES, Family
 from hwlut.units.multiplier import Multiplier
@@ -15,11 +19,23 @@ from hwlut.units.multiplier import Multiplier
 __all__ = ["product"]
 
 Core = Callable[[Module, Multiplier, Value, Value, Register], Value]
-"""Of the module, the unit, its operands and the cuts, the product: of two's complement where the family's definition is,
-else of unsigned operands of the formats' widths."""
+"""Of the module, the unit, its operands and the cuts, the product: of two's complement where the family's definition
+is, else of unsigned operands of the formats' widths."""
 
 CORES: dict[Family, Core] = {
     Family.EXACT: exact,
+    Family.TRUNCATE_OPERANDS: truncate_operands,
+    Family.TRUNCATE_COLUMNS: truncate_columns,
+    Family.BROKEN_ARRAY: broken_array,
+    Family.KULKARNI: kulkarni,
+    Family.MITCHELL: mitchell,
+    Family.DRUM: drum,
+    Family.SSM: ssm,
+    Family.ROBA: roba,
+    Family.LOA: loa,
+    Family.OR_COLUMNS: or_columns,
+    Family.BOOTH_TRUNCATED: booth_truncated,
+    Family.TABLE: table,
     Family.NETLIST: netlist,
 }
 
@@ -30,10 +46,8 @@ def product(m: Module, unit: Multiplier, a: Value, b: Value, register: Register 
     Its wires go into `m`, named after what they hold: give each of several products a module of its own. The product is
     combinational but for the rows of registers that `register` puts in.
 
-    Raises ValueError for a unit that cannot become hardware.
+    Raises ValueError for a product table of more than 2^16 pairs.
     """
-    if unit.family not in CORES:
-        raise ValueError(f"Multiplier {unit.name!r} of family {unit.family.value} cannot become hardware")
     core = CORES[unit.family]
     a = named(m, "a_code", a, shape_of(unit.a))
     b = named(m, "b_code", b, shape_of(unit.b))
