@@ -98,6 +98,12 @@ class Unit:
     def _fields(cls) -> dict[str, Field]:
         return {f.name: f.metadata["field"] for f in dataclasses.fields(cls) if "field" in f.metadata}
 
+    @classmethod
+    def keys(cls) -> dict[str, dataclasses.Field]:
+        """The keys of the kind's files, each with its dataclass field."""
+        held = cls._fields()
+        return {(f.name in held and held[f.name].key) or f.name: f for f in dataclasses.fields(cls)}
+
     def _parameters(self) -> dict[str, Any]:
         """JSON form of every field of the kind, large arrays by reference."""
         large = self._large_arrays()
@@ -240,16 +246,15 @@ def _build(content: dict[str, Any], folder: Path) -> Unit:
     if not isinstance(schema, str) or schema not in _KINDS:
         raise ValueError(f"schema must be one of {', '.join(sorted(_KINDS))}, not {shorten(schema)}")
     kind = _KINDS[schema]
-    held = kind._fields()
-    fields = {(f.name in held and held[f.name].key) or f.name: f for f in dataclasses.fields(kind)}
+    fields = kind.keys()
     if unknown := sorted(set(content) - set(fields)):
         raise ValueError(f"unknown key {shorten(unknown[0])}; {schema} has {', '.join(fields)}")
     needed = {key for key, field in fields.items() if field.default is dataclasses.MISSING} - {"meta"}
     if missing := sorted((needed | {"name", "function"}) - set(content)):
         raise ValueError(f"key {missing[0]!r} is missing")
     name = check_name(content["name"], f"{kind.__name__} name")
-    for attribute, field in held.items():
-        key = field.key or attribute
+    for key, declared in fields.items():
+        field = declared.metadata.get("field")
         if isinstance(field, Array) and isinstance(content.get(key), dict):
             content[key] = _read_array(folder / f"{name}.safetensors", key, content[key])
     return kind(**content)

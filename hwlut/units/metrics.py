@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 __all__ = ["Metrics", "measure"]
 
 _CHUNK = 1 << 16
-_SAMPLE = 1 << 22
+_SAMPLE = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +39,7 @@ class Metrics:
 
 
 def measure(unit: Multiplier, seed: int) -> Metrics:
-    """The `Metrics` of `unit`, over every pair up to 2^24, else over 2^22 drawn with `seed`."""
+    """The `Metrics` of `unit`, over every pair up to 2^24, else over 2^20 drawn with `seed`."""
     import torch
 
     exhaustive = unit.pairs <= PAIRS_LIMIT

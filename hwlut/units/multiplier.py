@@ -170,14 +170,19 @@ class Multiplier(Unit, schema="hwlut.multiplier/1"):
 
     @property
     def product(self) -> Fixed:
-        """Format of the product, proven to hold every one: as wide as both operands together, or the table's extremes
-        or the netlist's outputs."""
+        """Format of the product, proven to hold every one: as wide as both operands together, a bit wider where drum
+        rounds up beyond that; or as the table's extremes need, or the netlist's outputs."""
         signed = self.a.signed or self.b.signed
+        if self.outputs is not None:
+            return Fixed(len(self.outputs), signed=signed)
         if self.entries is not None:
             low, high = int(self.entries.min()), int(self.entries.max())
             signed |= low < 0
             return Fixed(signed_bits(low, high) if signed else max(1, high.bit_length()), signed=signed)
-        return Fixed(self.a.bits + self.b.bits if self.outputs is None else len(self.outputs), signed=signed)
+        largest = (max(-format.min, format.max) for format in (self.a, self.b))
+        high = RULES[self.family].reach(*largest, (self.a.bits, self.b.bits), **self.parameters)
+        needed = signed_bits(-high, high) if signed else high.bit_length()
+        return Fixed(max(self.a.bits + self.b.bits, needed), signed=signed)
 
     def __call__(self, a: "torch.Tensor", b: "torch.Tensor") -> "torch.Tensor":
         """Products of codes of any integer dtypes and of shapes that broadcast: int32 where `product` allows, else
