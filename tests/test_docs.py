@@ -98,7 +98,7 @@ def test_blocks_run(page, tmp_path, monkeypatch, environment, need):
     found = list(blocks(page))
     if any(re.search(r"hwlut sim|hwlut\.check|hwlut\.ops", block.text) for block in found):
         need("g++", "make", "verilator")
-    if any("hwlut synth" in block.text for block in found):
+    if any(re.search("hwlut synth|synthesized", block.text) for block in found):
         need("g++", "sta", "verilator", "yosys")
     folder = tmp_path / "work"
     folder.mkdir()

@@ -1,5 +1,6 @@
 """Synthesis: what a unit takes up once it is gates or look-up tables, before layout."""
 
+from hwlut.verify.synthesis.batch import synthesize_each
 from hwlut.verify.synthesis.compare import Candidate, Comparison, compare, picture
 from hwlut.verify.synthesis.flow import TARGETS, Netlist, map_verilog
 from hwlut.verify.synthesis.liberty import Liberty
@@ -16,4 +17,5 @@ __all__ = [
     "map_verilog",
     "picture",
     "synthesize",
+    "synthesize_each",
 ]

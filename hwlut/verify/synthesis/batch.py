@@ -1,0 +1,58 @@
+"""Many units mapped at once."""
+
+import multiprocessing
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from pathlib import Path
+
+from hwlut.unit import Unit
+from hwlut.verify.synthesis.synthesize import Synthesis, synthesize
+
+__all__ = ["synthesize_each"]
+
+
+def synthesize_each(
+    units: Sequence[Unit],
+    *,
+    target: str = "liberty",
+    liberty: str | Path | None = None,
+    executor: Executor | None = None,
+) -> Iterator[tuple[int, Synthesis]]:
+    """The place in `units` and the `Synthesis` of each, in the order in which they are done.
+
+    Parameters
+    ----------
+    target, liberty: as for `synthesize`.
+    executor: where they are mapped; by default here where there is one, else in processes, one a core.
+
+    After an error no other is begun; those that run are waited for, and it is raised last.
+    """
+    if executor is None and len(units) > 1:
+        workers = min(os.cpu_count() or 1, len(units))
+        # Spawned: a forked child hangs once torch has used threads.
+        with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+            yield from synthesize_each(units, target=target, liberty=liberty, executor=pool)
+    elif executor is None:
+        for place, unit in enumerate(units):
+            yield place, synthesize(unit, target=target, liberty=liberty)
+    else:
+        jobs = {
+            executor.submit(synthesize, unit, target=target, liberty=liberty): place for place, unit in enumerate(units)
+        }
+        failures = []
+        try:
+            for job in as_completed(jobs):
+                if job.cancelled():
+                    continue
+                if (failure := job.exception()) is None:
+                    yield jobs[job], job.result()
+                    continue
+                failures.append(failure)
+                for other in jobs:
+                    other.cancel()
+        finally:
+            for job in jobs:
+                job.cancel()
+        if failures:
+            raise failures[0]
