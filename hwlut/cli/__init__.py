@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import typer
 from typer.exceptions import TyperException
 
-from hwlut.cli import eval, fit, gen_rtl, import_, info, plot, reduce, sim, synth
+from hwlut.cli import eval, export, fit, gen_rtl, import_, info, plot, reduce, sim, synth
 from hwlut.cli.screen import note
 from hwlut.errors import ToolError
 
@@ -17,6 +17,7 @@ __all__ = ["app", "main"]
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 app.command("fit")(fit.fit)
 app.command("import")(import_.import_)
+app.command("export")(export.export)
 app.command("reduce")(reduce.reduce)
 app.command("gen-rtl")(gen_rtl.gen_rtl)
 app.command("sim")(sim.sim)

@@ -1,0 +1,184 @@
+"""Product tables in the file formats of other simulators of approximate multipliers.
+
+Every format holds 2^bits rows, of the first operand, of 2^bits products each. The order of both operands is not in
+the file: ``value`` is ascending (-128 to 127 for signed 8 bits), ``pattern`` that of the codes' bit patterns (0 to
+127, then -128 to -1). For unsigned operands the two are the same.
+"""
+
+import io
+import re
+from collections.abc import Callable
+
+import numpy as np
+
+from hwlut.fields import shorten
+from hwlut.fixed import Fixed
+from hwlut.importers.source import Source
+
+__all__ = ["ORDERS", "READERS", "WRITERS", "check", "reordered"]
+
+ORDERS = ("value", "pattern")
+
+_HEADER_TOKEN = re.compile(r"-?[0-9]\w*|[A-Za-z_]\w*|#[^\n]*", re.ASCII)
+_C_TYPES = ("int16_t", "uint16_t", "int32_t", "uint32_t", "int", "short")
+_PLAIN = re.compile(r"[-+]?(?:[0-9]{1,12}(?:\.0*)?|[0-9](?:\.[0-9]{1,24})?[eE][-+]?[0-9]{1,2})", re.ASCII)
+
+
+def _integer(token: str, line: int) -> int:
+    """A whole number, also as savetxt writes it, such as 1.6384e+04."""
+    if not _PLAIN.fullmatch(token) or not float(token).is_integer():
+        raise ValueError(f"line {line}: products must be integers, not {shorten(token)}")
+    return int(float(token))
+
+
+def _approxtorch(data: bytes, size: int, signed: bool) -> np.ndarray:
+    """Rows of numbers in plain text."""
+    rows: list[list[int]] = []
+    for line, text in enumerate(data.decode("utf-8", "replace").split("\n"), 1):
+        if tokens := text.split():
+            if len(tokens) != size or len(rows) == size:
+                raise ValueError(
+                    f"line {line}: the table must be {size} rows of {size} products, "
+                    f"not {len(tokens)} products in row {len(rows) + 1}"
+                )
+            rows.append([_integer(token, line) for token in tokens])
+    if len(rows) != size:
+        raise ValueError(f"the table must be {size} rows of {size} products, not {len(rows)} rows")
+    return np.array(rows, np.int64)
+
+
+def _adapt(data: bytes, size: int, signed: bool) -> np.ndarray:
+    """One C array of arrays."""
+    source = Source(data.decode("utf-8", "replace"), _HEADER_TOKEN)
+    while re.match(r"#\s*(include\s*<\w+\.h>|pragma once|ifndef|define \w+\s*$|endif)", source.peek()):
+        source.next()
+    while source.peek() in ("const", "static"):
+        source.next()
+    if source.peek() not in _C_TYPES:
+        source.fail(f"expected an array of one of {', '.join(_C_TYPES)}, not {shorten(source.peek())}")
+    source.next()
+    source.name()
+    for _ in range(2):
+        source.expect("[")
+        source.expect(str(size))
+        source.expect("]")
+    source.expect("=")
+    source.expect("{")
+    rows: list[list[int]] = []
+    for row in range(size):
+        source.expect("{")
+        products = []
+        for place in range(size):
+            products.append(_integer(source.peek(), source.line))
+            source.next()
+            if place < size - 1:
+                source.expect(",")
+        source.accept(",")
+        source.expect("}")
+        rows.append(products)
+        if row < size - 1:
+            source.expect(",")
+    source.accept(",")
+    source.expect("}")
+    source.expect(";")
+    if source.peek() and not re.match(r"#\s*endif", source.peek()):
+        source.fail(f"nothing may follow the array, not {shorten(source.peek())}")
+    return np.array(rows, np.int64)
+
+
+def _torchapprox(data: bytes, size: int, signed: bool) -> np.ndarray:
+    """A numpy file of integers, its header looked at before memory is taken."""
+    file = io.BytesIO(data)
+    try:
+        version = np.lib.format.read_magic(file)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, fortran, dtype = read(file)
+    except (ValueError, TypeError, SyntaxError) as error:
+        raise ValueError(f"not a numpy file: {shorten(str(error))}") from None
+    if dtype.kind not in "iu":
+        raise ValueError(f"the array must be of integers, not of {dtype}")
+    if shape != (size, size):
+        raise ValueError(f"the array must be of shape {(size, size)}, not {shorten(shape)}")
+    content = data[file.tell() :]
+    if len(content) != size * size * dtype.itemsize:
+        raise ValueError(f"the array must be {size * size * dtype.itemsize} bytes, not {len(content)}")
+    array = np.frombuffer(content, dtype)
+    if array.dtype.kind == "u" and int(array.max()) > np.iinfo(np.int64).max:
+        raise ValueError(f"products must be below 2^63, not {int(array.max())}")
+    return array.reshape(shape, order="F" if fortran else "C").astype(np.int64)
+
+
+def _tfapprox(data: bytes, size: int, signed: bool) -> np.ndarray:
+    """Little-endian words of 16 bits, two's complement where signed."""
+    if len(data) != 2 * size * size:
+        raise ValueError(f"the table must be {2 * size * size} bytes, not {len(data)}")
+    return np.frombuffer(data, "<i2" if signed else "<u2").reshape(size, size).astype(np.int64)
+
+
+READERS: dict[str, Callable[[bytes, int, bool], np.ndarray]] = {
+    "approxtorch": _approxtorch,
+    "adapt": _adapt,
+    "torchapprox": _torchapprox,
+    "tfapprox": _tfapprox,
+}
+"""Bytes, products a row and whether signed, to an int64 array in the file's order; ValueError for anything else."""
+
+
+def _write_approxtorch(table: np.ndarray, signed: bool) -> bytes:
+    return "".join(" ".join(map(str, row)) + "\n" for row in table.tolist()).encode()
+
+
+def _write_adapt(table: np.ndarray, signed: bool) -> bytes:
+    rows = ",\n".join("{" + ", ".join(map(str, row)) + "}" for row in table.tolist())
+    size = len(table)
+    type = "int16_t" if signed else "uint16_t"
+    return f"#include <stdint.h>\n\nconst {type} lut[{size}][{size}] = {{\n{rows}\n}};\n".encode()
+
+
+def _write_torchapprox(table: np.ndarray, signed: bool) -> bytes:
+    file = io.BytesIO()
+    np.save(file, table.astype("<i4"), allow_pickle=False)
+    return file.getvalue()
+
+
+def _write_tfapprox(table: np.ndarray, signed: bool) -> bytes:
+    return table.astype("<i2" if signed else "<u2").tobytes()
+
+
+WRITERS: dict[str, Callable[[np.ndarray, bool], bytes]] = {
+    "approxtorch": _write_approxtorch,
+    "adapt": _write_adapt,
+    "torchapprox": _write_torchapprox,
+    "tfapprox": _write_tfapprox,
+}
+"""An int64 array in the file's order, and whether signed, to bytes."""
+
+
+def reordered(table: np.ndarray, operand: Fixed, order: str) -> np.ndarray:
+    """From `order` to value order, or back: for two halves it is the same exchange."""
+    half = len(table) // 2
+    return np.roll(table, (half, half), (0, 1)) if operand.signed and order == "pattern" else table
+
+
+def check(products: np.ndarray, operand: Fixed, order: str) -> None:
+    """Refuse products, in value order, that do not fit twice the operand's bits, and those of the other order.
+
+    They are taken for those of the other order where that more than halves the mean distance to the exact product.
+    """
+    held = Fixed(2 * operand.bits, signed=operand.signed)
+    beyond = np.argwhere((products < held.min) | (products > held.max))
+    if len(beyond):
+        a, b = (int(place) + operand.min for place in beyond[0])
+        raise ValueError(
+            f"the product of {a} and {b} must be from {held.min} to {held.max}, "
+            f"not {int(products[tuple(beyond[0])])}: are the operands {'un' if operand.signed else ''}signed?"
+        )
+    if operand.signed:
+        values = np.arange(operand.min, operand.max + 1)
+        exact = np.multiply.outer(values, values)
+        other = ORDERS[1 - ORDERS.index(order)]
+        error = float(np.abs(products - exact).mean())
+        swapped = float(np.abs(reordered(products, operand, "pattern") - exact).mean())
+        if error > 2 * swapped:
+            found = f"the mean error is {error:g} in {order} order, {swapped:g} in {other} order"
+            raise ValueError(f"order must be {other}, not {order}: {found}")
