@@ -26,11 +26,11 @@ class Quantized(NamedTuple):
 
 
 class Held(NamedTuple):
-    """Real values in steps from zero, before and after they are rounded and saturated."""
+    """Real values in steps from zero: as they are, saturated, and rounded too."""
 
     scaled: torch.Tensor
+    clipped: torch.Tensor
     rounded: torch.Tensor
-    held: torch.Tensor
 
 
 def real(x: torch.Tensor) -> torch.Tensor:
@@ -39,33 +39,38 @@ def real(x: torch.Tensor) -> torch.Tensor:
 
 
 def hold(x: torch.Tensor, step: torch.Tensor, zero_point: torch.Tensor | None, format: Fixed) -> Held:
-    """``round_half_even(x / step)``, the division in the type of `real`, saturated to the codes; NaN stays NaN."""
+    """``x / step``, divided in the type of `real`, saturated to the codes, rounded half to even; NaN stays NaN."""
     scaled = real(x) / step
-    rounded = torch.round(scaled)
     if zero_point is None:
-        return Held(scaled, rounded, rounded.clamp(format.min, format.max))
-    zero = zero_point.to(rounded.dtype)
-    return Held(scaled, rounded, rounded.clamp(format.min - zero, format.max - zero))
+        clipped = scaled.clamp(format.min, format.max)
+    else:
+        zero = zero_point.to(scaled.dtype)
+        clipped = scaled.clamp(format.min - zero, format.max - zero)
+    return Held(scaled, clipped, torch.round(clipped))
 
 
 def held_codes(x: torch.Tensor, step: torch.Tensor, zero_point: torch.Tensor | None, format: Fixed) -> torch.Tensor:
     """int32 codes of real values; NaN gets that of zero."""
-    codes = hold(x.detach(), step.detach(), zero_point, format).held.nan_to_num(0.0).to(torch.int32)
+    codes = hold(x.detach(), step.detach(), zero_point, format).rounded.nan_to_num(0.0).to(torch.int32)
     return codes if zero_point is None else codes + zero_point
 
 
-def fake_quantized(x: torch.Tensor, step: torch.Tensor, zero_point: torch.Tensor | None, format: Fixed) -> torch.Tensor:
+def fake_quantized(
+    x: torch.Tensor, step: torch.Tensor, zero_point: torch.Tensor | None, format: Fixed, margin: bool
+) -> torch.Tensor:
     """The values of the codes of `x`, in its type; NaN stays NaN.
 
-    The gradient of x is 1 where its code lies in the range before it is saturated, else 0. That of the step, where it
-    has one, is code - x / step in the range, both counted from zero, and the end code outside it (Esser et al.,
-    "Learned Step Size Quantization", ICLR 2020, equation 3).
+    The gradient of x is 1 where it rounds to a code of the format, else 0. That of the step, where it has one, is
+    code - x / step in the range and the end code outside it, both counted from zero. For it, the range ends half a step
+    beyond the end codes (`margin`; Jain et al., "Trained Quantization Thresholds", MLSys 2020) or at them
+    (Esser et al., "Learned Step Size Quantization", ICLR 2020, equation 3).
     """
     size = step.detach()
-    scaled, rounded, held = hold(x.detach(), size, zero_point, format)
-    inside = rounded == held
+    scaled, clipped, rounded = hold(x.detach(), size, zero_point, format)
+    inside = torch.round(scaled) == rounded
     wide = real(x)
-    result = held * size + torch.where(inside, wide - wide.detach(), 0.0)  # zero, and with it the gradient of x
+    result = rounded * size + torch.where(inside, wide - wide.detach(), 0.0)  # zero, and with it the gradient of x
     if step.requires_grad:
-        result = result + torch.where(inside, held - scaled, held) * (step - size)
+        slope = torch.where(inside if margin else scaled == clipped, rounded - scaled, rounded)
+        result = result + slope * (step - size)
     return result.to(x.dtype)

@@ -29,26 +29,24 @@ class Distribution:
         self.limit = max(_ENTRIES, _ENTRIES_PER_GROUP * groups)
         self.dropped = 0
         self._keys = torch.empty(0, dtype=torch.int64, device=device)
-        self.counts = torch.empty(0, dtype=torch.int64, device=device)
+        self.counts = self.groups = self._keys
 
     def add(self, rows: torch.Tensor) -> None:
         """Take in finite values [groups, any number]."""
         bits = (rows.float() + 0.0).view(torch.int32)  # zero has one sign
         places = (bits ^ ((bits >> 31) & 0x7FFFFFFF)).long() >> self.dropped  # integers in the order of the values
         keys = places + (torch.arange(self.size, device=rows.device).view(-1, 1) << 32)
-        distinct, counts = keys.unique(return_counts=True)
-        self._merge(torch.cat((self._keys, distinct)), torch.cat((self.counts, counts)))
+        distinct, counts = keys.flatten().sort().values.unique_consecutive(return_counts=True)
+        keys, order = torch.cat((self._keys, distinct)).sort()
+        self._merge(keys, torch.cat((self.counts, counts))[order])
         while len(self._keys) > self.limit and self.dropped < _MANTISSA_BITS:
             self.dropped += 1
             self._merge((self.groups << 32) + (self._places >> 1), self.counts)
 
-    def _merge(self, keys: torch.Tensor, counts: torch.Tensor) -> None:
-        self._keys, places = keys.unique(return_inverse=True)
+    def _merge(self, ascending: torch.Tensor, counts: torch.Tensor) -> None:
+        self._keys, places = ascending.unique_consecutive(return_inverse=True)
         self.counts = torch.zeros_like(self._keys).index_add_(0, places, counts)
-
-    @property
-    def groups(self) -> torch.Tensor:
-        return (self._keys + (1 << 31)) >> 32  # places reach from -2^31 to 2^31 - 1
+        self.groups = (self._keys + (1 << 31)) >> 32  # places reach from -2^31 to 2^31 - 1
 
     @property
     def _places(self) -> torch.Tensor:

@@ -5,6 +5,7 @@ from typing import Protocol
 
 import torch
 
+from hwlut.quant.affine import hold
 from hwlut.quant.distribution import Distribution
 from hwlut.quant.steps import PowerOfTwoSteps, RealSteps
 
@@ -98,8 +99,9 @@ class LeastError:
         least = torch.full(low.shape, torch.inf, dtype=torch.float64, device=low.device)
         best = steps.holding(low, high)
         for step in steps.candidates(low, high):
-            zero, each = steps.zero_point(low, high, step)[groups], step[groups]
-            held = torch.round(values / each).clamp(steps.format.min - zero, steps.format.max - zero)
+            each = step[groups]
+            zero = None if steps.symmetric else steps.zero_point(low, high, step)[groups]
+            held = hold(values, each, zero, steps.format).rounded
             error = seen.sums((held * each - values).double().square())
             # Of steps that serve equally well, the coarsest: it cuts off least of what is yet to come.
             best = torch.where(error < least, step, best)

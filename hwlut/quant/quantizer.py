@@ -1,25 +1,23 @@
 """The quantizer: real values to the codes of a format, and back."""
 
-import math
 from collections.abc import Sequence
-from typing import Any
 
 import torch
-from torch import nn
 
 from hwlut.fields import shorten
 from hwlut.fixed import Fixed, power_of_two
 from hwlut.quant.affine import Quantized, fake_quantized, held_codes
 from hwlut.quant.granularity import Granularity
+from hwlut.quant.learned import nearest, power_step, real_step
 from hwlut.quant.observer import Extremes, LeastError, Observer, Percentile, averaged
 from hwlut.quant.options import Options
-from hwlut.quant.state import UNKNOWN, refusal
-from hwlut.quant.steps import SMALLEST_STEP, PowerOfTwoSteps, RealSteps
+from hwlut.quant.state import Wanted, WithState
+from hwlut.quant.steps import PowerOfTwoSteps, RealSteps
 
 __all__ = ["Quantizer"]
 
 
-class Quantizer(nn.Module):
+class Quantizer(WithState):
     """A real value x to ``round_half_even(x / step) + zero_point``, saturated to the codes of a format, and back.
 
     Zero is always exactly a code, and the whole code range serves: -128 too, without a zero point. Called on real
@@ -74,7 +72,7 @@ class Quantizer(nn.Module):
         percentile: float = 99.9,
         momentum: float = 0.1,
     ):
-        super().__init__()
+        super().__init__(rows=granularity == "channel")
         options = Options(format, scales, steps, symmetric, granularity, source, method, percentile, momentum)
         self.scales = options.chosen_scales
         self.format = Fixed(format.bits, signed=format.signed)
@@ -118,8 +116,6 @@ class Quantizer(nn.Module):
             return
         self.observing = True
         self.observer = self._observer()
-        if self.method == "ema":
-            self._put(low=torch.full_like(self.low, torch.nan), high=torch.full_like(self.high, torch.nan))
 
     def observe(self, x: torch.Tensor) -> None:
         """Take in real values, and choose the step by all those since `start` (here, unless it was called).
@@ -128,7 +124,8 @@ class Quantizer(nn.Module):
         """
         if self.source == "dynamic":
             return
-        if not bool(x.detach().isfinite().all()):
+        real = x.detach().float()
+        if not bool(real.isfinite().all()):
             raise ValueError("calibration values must be finite")
         if not x.numel():
             if not self.reached:
@@ -139,7 +136,7 @@ class Quantizer(nn.Module):
         else:
             self._check_channels(x)
             observer = self.observer or self._observer()
-            observer.observe(self.granularity.rows(x.detach().float()))
+            observer.observe(self.granularity.rows(real))
             shape = self.granularity.shape(x)
             self._choose(*(chosen.view(shape) for chosen in observer.choose(self.steps)))
         self.reached = True
@@ -148,7 +145,7 @@ class Quantizer(nn.Module):
         """What a forward on `x` does first: observe it after `start`, or follow it in training.
 
         For modules that call `quantize` or `codes`, which leave the step as it is, in the place of the quantizer.
-        Following, nothing waits for the device, and a batch with a value that is not finite changes nothing.
+        Following, nothing waits for the device, and values that are not finite are left out.
         """
         if self.observing:
             self.observe(x)
@@ -172,10 +169,7 @@ class Quantizer(nn.Module):
         if isinstance(self.steps, RealSteps) or self.source == "dynamic":
             raise RuntimeError("Quantizer scale must be a kept power of two, not a real or dynamic step")
         self._check_calibrated()
-        if not self.learned:
-            return self.scale
-        nearest = (self.choices - self.exponent.detach().unsqueeze(-1)).abs().argmin(-1)
-        return self.choices.index_select(0, nearest.view(-1)).view(nearest.shape)
+        return nearest(self.exponent, self.choices) if self.learned else self.scale
 
     def quantize(self, x: torch.Tensor) -> Quantized:
         """Codes of real values, with the step and the zero point that they are counted in; NaN gets the code of zero.
@@ -184,9 +178,8 @@ class Quantizer(nn.Module):
         """
         step, zero_point = self._steps_of(x)
         codes = held_codes(x, step, zero_point, self.format)
-        if zero_point is None:
-            zero_point = torch.zeros_like(step, dtype=torch.int32)
-        return Quantized(codes, step.detach(), zero_point)
+        zero_point = torch.zeros_like(step, dtype=torch.int32) if zero_point is None else zero_point.clone()
+        return Quantized(codes, step.detach().clone(), zero_point)  # no part of the state, which training overwrites
 
     def codes(self, x: torch.Tensor) -> torch.Tensor:
         """int32 codes of real values, as `quantize` has them."""
@@ -203,10 +196,7 @@ class Quantizer(nn.Module):
         """`x` quantized and dequantized, in its own dtype; NaN stays NaN."""
         self.follow(x)
         step, zero_point = self._steps_of(x)
-        if self.learned and isinstance(self.steps, RealSteps):
-            share = 1 / math.sqrt(max(1, x.numel() // max(1, step.numel())) * self.format.max)
-            step = step.detach() + share * (step - step.detach())
-        return fake_quantized(x, step, zero_point, self.format)
+        return fake_quantized(x, step, zero_point, self.format, margin=isinstance(self.steps, PowerOfTwoSteps))
 
     def _steps_of(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
         """The step of each value, with its gradient where it is learned, and the zero point, where there is one."""
@@ -217,16 +207,14 @@ class Quantizer(nn.Module):
             if not self.symmetric:
                 zero_point = self.granularity.spread(self.steps.zero_point(low, high, step), x)
             return self.granularity.spread(step, x), zero_point
-        if isinstance(self.steps, RealSteps):
+        if isinstance(self.steps, PowerOfTwoSteps):
+            scale = self.current_scale()
+            step = power_step(self.exponent, scale) if self.learned else power_of_two(-scale)
+        else:
             self._check_calibrated()
             step = self.step
             if self.learned:
-                size = step.detach().clamp(min=SMALLEST_STEP)
-                step = size + (step - step.detach())
-        else:
-            step = power_of_two(-self.current_scale())
-            if self.learned:  # zero is added, and with it the gradient of 2^-s
-                step = step - math.log(2) * step * (self.exponent - self.exponent.detach())
+                step = real_step(step, x.numel() // max(step.numel(), 1), self.format)
         if not self.symmetric:
             zero_point = self.granularity.spread(self.zero_point, x)
         return self.granularity.spread(step, x), zero_point
@@ -238,8 +226,10 @@ class Quantizer(nn.Module):
 
     def _average(self, x: torch.Tensor) -> None:
         self._check_channels(x)
-        low, high = averaged(self.low, self.high, self.granularity.bounds(x), self.momentum)
-        self._put(low=low, high=high)
+        momentum = 1.0 if self.observing and not self.reached else self.momentum
+        low, high = averaged(self.low, self.high, self.granularity.bounds(x), momentum)
+        self._put("low", low)
+        self._put("high", high)
         step = self.steps.holding(low, high)
         self._choose(step, self.steps.zero_point(low, high, step))
 
@@ -253,77 +243,37 @@ class Quantizer(nn.Module):
 
     def _choose(self, step: torch.Tensor, zero_point: torch.Tensor) -> None:
         """Take a step and a zero point for each group as the state."""
-        scale = 127 - (step.view(torch.int32) >> 23)
-        self._put(**{self._main: step if self._main == "step" else scale})
+        if isinstance(self.steps, PowerOfTwoSteps):
+            step = 127 - (step.view(torch.int32) >> 23)  # its scale
+        self._put(self._main, step)
         if not self.symmetric:
-            self._put(zero_point=zero_point)
+            self._put("zero_point", zero_point)
         self.calibrated = True
 
     def _make_state(self) -> None:
-        """Buffers and parameters that hold nothing yet."""
-        self.calibrated = not self.calibrates
-        shape = () if self.granularity.kind == "tensor" else (0,)
-        nothing = torch.full(shape, torch.nan)
+        """Numbers that are to be chosen; what is given already is known."""
         if self.source == "dynamic":
+            self.calibrated = True
             return
-        if isinstance(self.steps, RealSteps):
-            self._main = "step"
-        else:
-            self._main = "exponent" if self.learned else "scale"
+        real = isinstance(self.steps, RealSteps)
+        self._main = "step" if real else "exponent" if self.learned else "scale"
+        known = None if self.calibrates else self.scales[0]
+        self._hold(self._main, self._wanted_main(), known, integer=self._main == "scale", learned=self.learned)
+        if not real:
             self.register_buffer("choices", torch.tensor(self.scales, dtype=torch.int32), persistent=False)
-        known = self.scales[0] if self.calibrated else UNKNOWN
-        if self.learned:
-            self.register_parameter(self._main, nn.Parameter(nothing if known == UNKNOWN else nothing.fill_(known)))
-        elif self._main == "scale":
-            self.register_buffer("scale", torch.full(shape, known, dtype=torch.int32))
-        else:
-            self.register_buffer("step", nothing)
         if not self.symmetric:
-            self.register_buffer("zero_point", torch.zeros(shape, dtype=torch.int32))
+            low, high = self.format.min, self.format.max
+            self._hold("zero_point", Wanted(f"an integer from {low} to {high}", low, high, whole=True))
         if self.method == "ema":
-            self.register_buffer("low", nothing.clone())
-            self.register_buffer("high", nothing.clone())
+            self._hold("low", Wanted("finite and at most 0", high=0), integer=False)
+            self._hold("high", Wanted("finite and at least 0", low=0), integer=False)
 
-    @torch.no_grad()
-    def _put(self, **state: torch.Tensor) -> None:
-        """Overwrite buffers and parameters, in place but for the first sight of channels."""
-        for name, value in state.items():
-            held = getattr(self, name)
-            if held.shape == value.shape:
-                held.copy_(value)
-            else:
-                held.data = value.to(held.dtype)
-
-    def _apply(self, fn: Any, recurse: bool = True) -> "Quantizer":
-        kept = {
-            name: held.detach() for name in ("step", "low", "high") if (held := getattr(self, name, None)) is not None
-        }
-        super()._apply(fn, recurse)
-        for name, value in kept.items():
-            held = getattr(self, name)
-            if held.dtype != value.dtype:
-                held.data = value.to(held.device)
-        return self
-
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *arguments: Any) -> None:
-        own = [*self._parameters, *(name for name in self._buffers if name != "choices")]
-        given = {n: state_dict[prefix + n] for n in own if isinstance(state_dict.get(prefix + n), torch.Tensor)}
-        errors = arguments[-1]
-        length = None
-        if self.granularity.kind == "channel" and given:
-            length = len(getattr(self, self._main)) or next(iter(given.values())).numel()
-        for name, value in given.items():
-            if wanted := refusal(name, value, length, self.format, self.scales):
-                errors.append(f"{prefix}{name} must be {wanted}, not {shorten(value.tolist())}")
-                return
-        for name, value in given.items():
-            held = getattr(self, name)
-            if held.dim() and held.shape != value.shape:
-                held.data = held.new_empty(value.shape)
-        super()._load_from_state_dict(state_dict, prefix, *arguments)
-        if self.calibrates:
-            state = getattr(self, self._main).detach()
-            self.calibrated = bool(state.numel()) and not bool((state.isnan() | (state == UNKNOWN)).any())
+    def _wanted_main(self) -> Wanted:
+        if self._main == "step":
+            return Wanted("a finite positive number", low=2.0**-149)
+        if self._main == "exponent":
+            return Wanted("a finite number")
+        return Wanted(f"one of {shorten(self.scales)}", among=self.scales)
 
     def extra_repr(self) -> str:
         words = [str(self.format)]

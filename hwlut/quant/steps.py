@@ -65,8 +65,8 @@ class PowerOfTwoSteps(_Steps):
 
     def holding(self, low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
         """The finest step at which the range rounds to codes of the format; where there is none, the coarsest."""
-        scales = torch.tensor(self.scales, dtype=torch.int32, device=low.device)
-        factors = power_of_two(scales)
+        exponents = self._exponents(low.device)
+        factors = power_of_two(exponents)
         first, last = (torch.round(end.unsqueeze(-1) * factors) for end in (low, high))
         if not self.symmetric:
             fits = last - first <= self.format.max - self.format.min
@@ -74,8 +74,14 @@ class PowerOfTwoSteps(_Steps):
             fits = last <= self.format.max
             if self.format.signed:
                 fits = fits & (first >= self.format.min)
-        finest = (fits.sum(-1) - 1).clamp(min=0)  # what fits a step fits all coarser ones
-        return power_of_two(-scales[finest])
+        return power_of_two(-torch.where(fits, exponents, self.scales[0]).amax(-1))
+
+    def _exponents(self, device: torch.device) -> torch.Tensor:
+        """The scales, int32, made on the device itself, which no copy has to wait for."""
+        first, last = self.scales[0], self.scales[-1]
+        if last - first + 1 == len(self.scales):
+            return torch.arange(first, last + 1, dtype=torch.int32, device=device)
+        return torch.stack([torch.full((), scale, dtype=torch.int32, device=device) for scale in self.scales])
 
     def candidates(self, low: torch.Tensor, high: torch.Tensor) -> Iterator[torch.Tensor]:
         """Every step, coarsest first."""
