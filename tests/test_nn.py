@@ -427,7 +427,7 @@ def test_convert_refuses_and_leaves_the_model():
             one(Net(), mapping) == f"convert key {shown} must match a module that no earlier key does; it matches none"
         )
     assert one(Net(), {3: "gelu_8"}) == "convert key must be a type of module or a pattern of names, not 3"
-    assert one(Net(), [nn.GELU]) == "convert mapping must be a mapping, not list"
+    assert one(Net(), [nn.GELU]) == "convert mapping must be a mapping or a multiplier, not list"
     assert one(nn.GELU(), {nn.GELU: "gelu_8"}) == (
         "convert model must hold what is replaced, not be it: GELU(approximate='none')"
     )
@@ -462,6 +462,11 @@ def test_bad_arguments_are_refused():
             "gradient 'exact' needs a table that names its function; 'gelu_8' has none",
         ),
         (lambda: PwlActivation(unit, 5), TypeError, "PwlActivation quantizer must be a Quantizer, not int"),
+        (
+            lambda: PwlActivation(unit, Quantizer(Fixed(8), steps="real")),
+            ValueError,
+            "PwlActivation quantizer must have one kept power of two as its step, not s8, real steps",
+        ),
         (
             lambda: PwlActivation(unit, Quantizer(Fixed(7, 5))),
             ValueError,
