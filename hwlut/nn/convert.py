@@ -12,15 +12,18 @@ from torch.nn.utils import parametrize
 
 from hwlut.fields import shorten
 from hwlut.importers import load
+from hwlut.nn.approx import Approximate
+from hwlut.nn.approx.replace import APPROXIMATE, CONVOLUTIONS, LAYERS, approximated, restored
 from hwlut.nn.pwl import PwlActivation
 from hwlut.quant import Quantizer, calibrate
 from hwlut.share import share
-from hwlut.units import Pwl, Unit
+from hwlut.units import Multiplier, Pwl, Unit
 
-__all__ = ["Conversion", "Replacement", "convert"]
+__all__ = ["Conversion", "Replacement", "convert", "restore"]
 
-_Key = type[nn.Module] | str
-_Target = Unit | str | Path | Callable[[nn.Module], nn.Module]
+_Key = type[nn.Module] | tuple[type[nn.Module], ...] | str
+_Factory = Callable[[nn.Module], nn.Module]
+_Target = Unit | Approximate | str | Path | _Factory
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,7 @@ class Replacement:
 
 @dataclass(frozen=True)
 class Conversion:
-    """What `convert` did, in the order of the model's modules."""
+    """What `convert` or `restore` did, in the order of the model's modules."""
 
     replaced: tuple[Replacement, ...]
 
@@ -42,65 +45,123 @@ class Conversion:
         return "\n".join(f"{entry.name}: {entry.before} -> {entry.after}" for entry in self.replaced)
 
 
-def convert(model: nn.Module, mapping: Mapping[_Key, _Target], data: Iterable[Any] | None = None) -> Conversion:
+def convert(
+    model: nn.Module,
+    mapping: Mapping[_Key, _Target] | Multiplier | Approximate | str | Path,
+    data: Iterable[Any] | None = None,
+    *,
+    conv_only: bool = False,
+    ignore_first: bool = False,
+) -> Conversion:
     """Replace modules of `model`, in place, and say which.
 
     Parameters
     ----------
     mapping: what is replaced, and by what; for a module that several keys match, the first counts. A key is a type of
-        module or a pattern of names (``"blocks.*.act"``; ``*`` also spans dots). What replaces it is a Pwl, the name
-        of a shipped table (``"gelu_8"``) or the path of a file, each of which becomes a `PwlActivation`, or a function
-        of the module that returns the new one (and takes over its parameters).
+        module, a tuple of types or a pattern of names (``"blocks.*.act"``; ``*`` also spans dots). What replaces it is
+        a unit, the name of a shipped table (``"gelu_8"``) or the path of a file, an `Approximate`, or a function of
+        the module that returns the new one (and takes over its parameters). A Pwl becomes a `PwlActivation`; a
+        Multiplier, as an `Approximate` of it, the approximate layer of the same kind as the module, with its
+        parameters. A multiplier by itself, in place of the mapping, replaces every layer that can be.
     data: batches, as `hwlut.quant.calibrate` takes them, by which the new modules' quantizers choose their scales.
         Without it, they are to be calibrated before the model is called.
+    conv_only, ignore_first: with a multiplier by itself, leave what is no convolution; leave the first layer.
 
     A new module has the mode, the device and, where one was shared, the places of the old one. The modules inside a
-    replaced one are not looked at. Raises TypeError and ValueError where a key matches nothing, the model itself
-    matches, or a module carries hooks or parametrizations, which would be lost. After any error, one of the
-    calibration too, the model holds the modules it held.
+    replaced one are not looked at, nor those inside a MultiheadAttention, which are not called. Raises TypeError and
+    ValueError where a key matches nothing, the model itself matches, or a module carries hooks or parametrizations,
+    which would be lost. After any error, one of the calibration too, the model holds the modules it held.
     """
-    keys = {key: _factory(target) for key, target in _checked(model, mapping).items()}
-    matched = _matches(model, keys)
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"convert model must be a torch module, not {type(model).__name__}")
+    if isinstance(mapping, Mapping):
+        if conv_only or ignore_first:
+            raise ValueError("convert conv_only and ignore_first must be with a multiplier by itself, not a mapping")
+        matched = _matches(model, _checked(mapping))
+        keys = {key: _factory(target) for key, target in mapping.items()}
+    else:
+        spec, kinds = _multiplier(mapping), CONVOLUTIONS if conv_only else LAYERS
+        matched = _matches(model, [kinds])
+        keys = {kinds: _factory(spec)}
+        if ignore_first:
+            first, _ = next(iter(matched.values()))
+            matched = {name: (module, key) for name, (module, key) in matched.items() if module is not first}
+    return _replace(model, {name: (module, keys[key]) for name, (module, key) in matched.items()}, data)
+
+
+def restore(model: nn.Module) -> Conversion:
+    """Replace every approximate layer of `model`, in place, by the layer of torch with its parameters.
+
+    The reverse of `convert`, with the parameters as they are now; also raises ValueError where there is none.
+    """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"restore model must be a torch module, not {type(model).__name__}")
+    if isinstance(model, APPROXIMATE):
+        raise ValueError(f"restore model must hold what is replaced, not be it: {_words(model)}")
+    if not any(isinstance(module, APPROXIMATE) for module in model.modules()):
+        raise ValueError("restore model must hold an approximate layer; it holds none")
+    matched = _matches(model, [APPROXIMATE])
+    return _replace(model, {name: (module, restored) for name, (module, _) in matched.items()}, None)
+
+
+def _replace(
+    model: nn.Module, found: Mapping[str, tuple[nn.Module, _Factory]], data: Iterable[Any] | None
+) -> Conversion:
+    """Put new modules in the places of the old ones, and calibrate them."""
     device = next((tensor.device for tensor in (*model.parameters(), *model.buffers())), torch.device("cpu"))
     new: dict[nn.Module, nn.Module] = {}
-    for name, (module, key) in matched.items():
+    for name, (module, factory) in found.items():
         if module not in new:
             _refuse_extras(name, module)
-            new[module] = _replacement(name, module, keys[key], device)
-    _put(model, {name: new[module] for name, (module, _) in matched.items()})
+            new[module] = _replacement(name, module, factory, device)
+    _put(model, {name: new[module] for name, (module, _) in found.items()})
     added = {child for module in new.values() for child in module.modules() if isinstance(child, Quantizer)}
     unknown = [child for child in model.modules() if child in added and not child.calibrated]
     if data is not None and unknown:
         try:
             calibrate(model, data, unknown)
         except BaseException:
-            _put(model, {name: module for name, (module, _) in matched.items()})
+            _put(model, {name: module for name, (module, _) in found.items()})
             raise
     return Conversion(
-        tuple(Replacement(name, _words(module), _words(new[module])) for name, (module, _) in matched.items())
+        tuple(Replacement(name, _words(module), _words(new[module])) for name, (module, _) in found.items())
     )
 
 
-def _checked(model: nn.Module, mapping: Mapping[_Key, _Target]) -> Mapping[_Key, _Target]:
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"convert model must be a torch module, not {type(model).__name__}")
-    if not isinstance(mapping, Mapping):
-        raise TypeError(f"convert mapping must be a mapping, not {type(mapping).__name__}")
+def _checked(mapping: Mapping[_Key, _Target]) -> Mapping[_Key, _Target]:
     if not mapping:
         raise ValueError("convert mapping must name at least one type or pattern")
     for key in mapping:
-        if not isinstance(key, str) and not (isinstance(key, type) and issubclass(key, nn.Module)):
+        named = isinstance(key, str)
+        if not named and not all(isinstance(kind, type) and issubclass(kind, nn.Module) for kind in _types(key)):
             raise TypeError(f"convert key must be a type of module or a pattern of names, not {shorten(key)}")
     return mapping
 
 
-def _factory(target: _Target) -> Callable[[nn.Module], nn.Module]:
+def _multiplier(given: object) -> Approximate:
+    """What is given in the place of a mapping."""
+    target = load(_table(given)) if isinstance(given, (str, Path)) else given
+    if isinstance(target, Multiplier):
+        return Approximate(target)
+    if not isinstance(target, Approximate):
+        raise TypeError(f"convert mapping must be a mapping or a multiplier, not {type(target).__name__}")
+    return target
+
+
+def _factory(target: _Target) -> _Factory:
     """The function of the old module that makes the new one."""
     if isinstance(target, (str, Path)):
         target = load(_table(target))
+    if isinstance(target, Multiplier):
+        target = Approximate(target)
+    if isinstance(target, Approximate):
+        spec = target
+        return lambda module: approximated(module, spec)
     if isinstance(target, Unit):
         if not isinstance(target, Pwl):
-            raise TypeError(f"convert unit must be a Pwl, not {type(target).__name__}; give a function for others")
+            raise TypeError(
+                f"convert unit must be a Pwl or a Multiplier, not {type(target).__name__}; give a function for others"
+            )
         unit = target
         return lambda module: PwlActivation(unit)
     if not callable(target) or isinstance(target, nn.Module):
@@ -120,9 +181,12 @@ def _matches(model: nn.Module, keys: Iterable[_Key]) -> dict[str, tuple[nn.Modul
     """Every name at which a module is to be replaced, with that module and the key it was found by."""
     matched: dict[str, tuple[nn.Module, _Key]] = {}
     by_module: dict[nn.Module, _Key] = {}
+    closed: list[str] = []
     for name, module in model.named_modules(remove_duplicate=False):
-        if any(name.startswith(f"{outer}.") for outer in matched):
+        if any(name.startswith(f"{outer}.") for outer in (*matched, *closed)):
             continue
+        if isinstance(module, nn.MultiheadAttention):
+            closed.append(name)
         key = by_module.get(module) or next((key for key in keys if _fits(key, name, module)), None)
         if key is None:
             continue
@@ -131,9 +195,13 @@ def _matches(model: nn.Module, keys: Iterable[_Key]) -> dict[str, tuple[nn.Modul
         matched[name] = module, by_module.setdefault(module, key)
     for key in keys:
         if key not in by_module.values():
-            shown = repr(key) if isinstance(key, str) else key.__name__
+            shown = repr(key) if isinstance(key, str) else " or ".join(kind.__name__ for kind in _types(key))
             raise ValueError(f"convert key {shown} must match a module that no earlier key does; it matches none")
     return matched
+
+
+def _types(key: Any) -> tuple[type[nn.Module], ...]:
+    return key if isinstance(key, tuple) and key else (key,)
 
 
 def _fits(key: _Key, name: str, module: nn.Module) -> bool:
@@ -156,7 +224,10 @@ def _refuse_extras(name: str, module: nn.Module) -> None:
 def _replacement(
     name: str, module: nn.Module, factory: Callable[[nn.Module], nn.Module], device: torch.device
 ) -> nn.Module:
-    new = factory(module)
+    try:
+        new = factory(module)
+    except ValueError as error:
+        raise ValueError(f"convert module {name!r}: {error}") from error
     if not isinstance(new, nn.Module):
         raise TypeError(f"convert function must return a module for {name!r}, not {shorten(new)}")
     own = next((tensor.device for tensor in (*module.parameters(), *module.buffers())), device)

@@ -1,0 +1,207 @@
+"""What approximate layers have in common: quantizers, the integer definition, state, kept weights, conversion."""
+
+import copy
+from typing import Any, ClassVar, TypeVar
+
+import torch
+from torch import nn
+
+from hwlut.fields import shorten
+from hwlut.nn.approx.forms import Form
+from hwlut.nn.approx.gradients import gradient_of
+from hwlut.nn.approx.product import Columns, Operand, columns_of, operand, product, totals
+from hwlut.nn.approx.spec import Approximate
+from hwlut.quant import Quantizer
+from hwlut.units import Multiplier
+
+__all__ = ["ApproxLayer", "Multiplied", "check_activations", "real_and_codes"]
+
+_Layer = TypeVar("_Layer", bound="ApproxLayer")
+
+
+class Multiplied(nn.Module):
+    """A module that multiplies by an approximate multiplier, with a quantizer for each of its operands.
+
+    Buffer: `multiplier_digest`, uint8 [32]; a state with that of another multiplier is refused.
+    """
+
+    multiplier: Multiplier
+    activation_quantizer: Quantizer
+    weight_quantizer: Quantizer
+    multiplier_digest: torch.Tensor
+
+    def _take(self, spec: Approximate, weight_quantizer: Quantizer) -> None:
+        self.multiplier = spec.multiplier
+        self.gradient = spec.gradient
+        self._gradient = gradient_of(spec.gradient, spec.multiplier)
+        self.activation_quantizer = spec.activation_quantizer()
+        self.weight_quantizer = weight_quantizer
+        digest = torch.tensor(list(bytes.fromhex(spec.multiplier.digest)), dtype=torch.uint8)
+        self.register_buffer("multiplier_digest", digest)
+
+    @property
+    def exact(self) -> bool:
+        """Whether the forward, in training too, is the integer definition bit for bit: it always is."""
+        return True
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *arguments: Any) -> None:
+        given = state_dict.get(f"{prefix}multiplier_digest")
+        own = self.multiplier_digest
+        if isinstance(given, torch.Tensor) and not torch.equal(given.to(own.device), own):
+            errors = arguments[-1]
+            errors.append(f"{prefix}multiplier_digest must be that of multiplier {self.multiplier.name!r}, not another")
+            return
+        super()._load_from_state_dict(state_dict, prefix, *arguments)
+
+
+class ApproxLayer(Multiplied):
+    """A layer of torch, its base class, whose products of activations and weights are the multiplier's.
+
+    ``y = float32(sum) * (step of x * step of w) + bias``, each operation in float32, where the sum, in integers, is
+    ``sum of multiplier(cx, cw) - zw * sum of cx - zx * sum of cw + K * zx * zw`` for codes cx and cw with zero points
+    zx and zw, and K products in a sum. The result has the dtype of x, or under autocast that of autocast. NaN has the
+    code of zero.
+
+    In evaluation mode the expanded weights are kept until weight or quantizer change by other means than ``.data``.
+    """
+
+    weight: torch.Tensor
+    bias: Any
+    base: ClassVar[type[nn.Module]]
+
+    def _make(self, spec: Approximate) -> None:
+        quantizer = spec.weight_quantizer()
+        _check_sharing("weights", quantizer, ("tensor", "channel"), "the tensor or each output channel (axis 0)")
+        if quantizer.granularity.kind == "channel" and quantizer.granularity.axis != 0:
+            raise ValueError(f"{type(self).__name__} weights must have channels of axis 0, not {quantizer.granularity}")
+        self._take(spec, quantizer)
+        self._kept = _Kept()
+        self.to(self.weight.device)
+
+    @classmethod
+    def of(cls: type[_Layer], layer: nn.Module, spec: Approximate) -> _Layer:
+        """The approximate layer in the place of `layer`, an instance of `base`, whose parameters it takes over."""
+        if isinstance(layer, ApproxLayer):
+            layer = layer.restored()
+        new = _same_as(layer, cls)
+        new._make(spec)
+        return new
+
+    def restored(self) -> nn.Module:
+        """The layer of torch with this one's parameters."""
+        old = _same_as(self, self.base)
+        for name in ("activation_quantizer", "weight_quantizer"):
+            del old._modules[name]
+        del old._buffers["multiplier_digest"]
+        for name in ("multiplier", "gradient", "_gradient", "_kept"):
+            del old.__dict__[name]
+        return old
+
+    def accumulators(self, x: torch.Tensor) -> torch.Tensor:
+        """Sums of ``multiplier(code of x, code of weight)``, without zero points' corrections: int32 or int64, in the
+        shape of the result."""
+        with torch.no_grad():
+            form, real = self._arranged(x)
+            columns = columns_of(
+                form, True, operand(self.weight_quantizer, self._weights())._replace(zero=None), self.multiplier
+            )
+            return self._shaped(totals(form, operand(self.activation_quantizer, real), columns, self.multiplier), x)
+
+    def _product(self, x: torch.Tensor, *choices: Any) -> torch.Tensor:
+        """The layer's result on `x`."""
+        if not x.is_floating_point():
+            raise TypeError(f"{type(self).__name__} input must be floating point, not {x.dtype}")
+        kind = x.device.type
+        if not torch.is_autocast_enabled(kind):
+            return self._float_product(x, *choices).to(x.dtype)
+        with torch.autocast(kind, enabled=False):
+            return self._float_product(x.float(), *choices).to(torch.get_autocast_dtype(kind))
+
+    def _float_product(self, x: torch.Tensor, *choices: Any) -> torch.Tensor:
+        form, arranged = self._arranged(x, *choices)
+        real_x, x_codes = real_and_codes(self.activation_quantizer, arranged)
+        real_w, w_codes, columns = self._columns(form, x_codes.zero is None)
+        y = self._shaped(product(form, (real_x, real_w), x_codes, w_codes, columns, self.multiplier, self._gradient), x)
+        return y if self.bias is None else y + self._bias()
+
+    def _columns(self, form: Form, x_symmetric: bool) -> tuple[torch.Tensor | None, Operand, Columns]:
+        """The weights to take a gradient by, their codes, and what is kept of them."""
+        quantizer = self.weight_quantizer
+        if self.training or quantizer.observing or torch.compiler.is_compiling():
+            real, codes = real_and_codes(quantizer, self._weights())
+            return real, codes, columns_of(form, x_symmetric, codes, self.multiplier)
+        key = _state_of(self.weight, *quantizer.parameters(), *quantizer.buffers())
+        if key is None or key != self._kept.key:
+            with torch.no_grad():
+                codes = operand(quantizer, self._weights())
+                self._kept.value = codes, columns_of(form, x_symmetric, codes, self.multiplier, expand=True)
+                self._kept.key = key
+        wanted = torch.is_grad_enabled() and (self.weight.requires_grad or quantizer.learned)
+        return quantizer(self._weights()) if wanted else None, *self._kept.value
+
+    def _weights(self) -> torch.Tensor:
+        """The weights as [output channels, ...]."""
+        return self.weight
+
+    def _bias(self) -> torch.Tensor:
+        """The bias, float32, to be added to the result."""
+        assert self.bias is not None
+        return self.bias.float()
+
+    def _arranged(self, x: torch.Tensor, *choices: Any) -> tuple[Form, torch.Tensor]:
+        """The form of the layer on `x`, and `x` as the form takes it."""
+        raise NotImplementedError
+
+    def _shaped(self, y: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        """The form's result as the layer's on `x`."""
+        return y
+
+    def extra_repr(self) -> str:
+        return f"{self.base.extra_repr(self)}, {self.multiplier.name}"
+
+
+def real_and_codes(quantizer: Quantizer, x: torch.Tensor) -> tuple[torch.Tensor | None, Operand]:
+    """`x` quantized and dequantized, where a gradient is to go through it, and its codes; observed as in a forward."""
+    real = None
+    if torch.is_grad_enabled() and (x.requires_grad or quantizer.learned):
+        real = quantizer(x)
+    else:
+        quantizer.follow(x)
+    with torch.no_grad():
+        return real, operand(quantizer, x)
+
+
+def check_activations(quantizer: Quantizer, kinds: tuple[str, ...]) -> None:
+    """Refuse activations that share steps otherwise than the layer can."""
+    _check_sharing("activations", quantizer, kinds, "the tensor" if len(kinds) == 1 else "the tensor or each token")
+
+
+def _check_sharing(label: str, quantizer: Quantizer, kinds: tuple[str, ...], words: str) -> None:
+    kind = quantizer.granularity.kind
+    if kind not in kinds:
+        raise ValueError(f"Approximate {label} must have one step for {words}, not one for each {shorten(kind)}")
+
+
+class _Kept:
+    """What was computed from the state `key`; copies hold nothing."""
+
+    def __init__(self) -> None:
+        self.key: object = None
+        self.value: Any = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _Kept, ()
+
+
+def _state_of(*tensors: torch.Tensor) -> object:
+    """What changes when tensors do; None where that cannot be told."""
+    if any(tensor.is_inference() for tensor in tensors):
+        return None
+    return [(tensor.data_ptr(), tensor._version, tensor.dtype, tensor.shape, tensor.device) for tensor in tensors]
+
+
+def _same_as(layer: nn.Module, kind: type[Any]) -> Any:
+    """A module of another kind with all that `layer` holds."""
+    new = object.__new__(kind)
+    new.__dict__ = {name: copy.copy(value) if isinstance(value, dict) else value for name, value in vars(layer).items()}
+    return new

@@ -1,0 +1,186 @@
+"""The differentiable product of real operands by way of their codes."""
+
+from typing import Any, NamedTuple
+
+import torch
+from torch.autograd.function import once_differentiable
+
+from hwlut.fixed import Fixed
+from hwlut.nn.approx.forms import Form
+from hwlut.nn.approx.gradients import Gradient
+from hwlut.ops import ExpandedWeights, approx_matmul, expand_weights
+from hwlut.quant import Quantizer
+from hwlut.units import Multiplier
+
+__all__ = ["Columns", "Operand", "columns_of", "exact_totals", "operand", "product", "totals"]
+
+
+class Operand(NamedTuple):
+    """Codes, in the smallest type that holds them, their step and zero point (None: 0)."""
+
+    codes: torch.Tensor
+    step: torch.Tensor
+    zero: torch.Tensor | None
+
+
+class Columns(NamedTuple):
+    """The second operand made ready for `approx_matmul`: codes or expanded codes [..., K, N]; their sums and zero
+    points [..., 1, N], each None where no zero point asks for it."""
+
+    matrix: torch.Tensor | ExpandedWeights
+    sums: torch.Tensor | None
+    zero: torch.Tensor | None
+
+
+def operand(quantizer: Quantizer, x: torch.Tensor) -> Operand:
+    """The codes of `x`; nothing is observed."""
+    codes, step, zero = quantizer.quantize(x)
+    return Operand(codes.to(_smallest(quantizer.format)), step, None if quantizer.symmetric else zero)
+
+
+def columns_of(form: Form, x_symmetric: bool, w: Operand, multiplier: Multiplier, expand: bool = False) -> Columns:
+    """The `Columns` of a second operand, for first operands with or without zero points."""
+    matrix = form.columns(w.codes)
+    sums = None if x_symmetric else matrix.sum(-2, keepdim=True, dtype=torch.int64)
+    zero = w.zero
+    if zero is not None and zero.dim():
+        zero = form.columns(zero.expand(w.codes.shape))[..., :1, :]
+    return Columns(expand_weights(matrix, multiplier) if expand else matrix, sums, zero)
+
+
+def totals(form: Form, x: Operand, columns: Columns, multiplier: Multiplier) -> torch.Tensor:
+    """Sums of the multiplier's products of the codes, int32 or int64, in the shape of the result."""
+    rows = form.rows(form.padded(x.codes, x.zero))
+    product = approx_matmul(rows, columns.matrix, multiplier)
+    return form.result(product.to(_integers(form, rows.shape[-1], multiplier, corrected=False)))
+
+
+def exact_totals(form: Form, x: Operand, columns: Columns, multiplier: Multiplier) -> torch.Tensor:
+    """Sums of products of codes less zero points, in integers: with zx and zw the zero points and K products in a sum,
+
+    ``sum of multiplier(cx, cw) - zw * sum of cx - zx * sum of cw + K * zx * zw``
+    """
+    rows = form.rows(form.padded(x.codes, x.zero))
+    count = rows.shape[-1]
+    dtype = _integers(form, count, multiplier, corrected=x.zero is not None or columns.zero is not None)
+    product = approx_matmul(rows, columns.matrix, multiplier).to(dtype)
+    zw = None if columns.zero is None else columns.zero.to(dtype)
+    if x.zero is not None:
+        zero = x.zero.to(dtype)
+        if zero.dim():
+            zero = form.rows(zero.expand(x.codes.shape))[..., :1]
+        assert columns.sums is not None
+        sums = columns.sums.to(dtype)
+        product = product - zero * (sums if zw is None else sums - count * zw)
+    if zw is not None:
+        product = product - zw * rows.sum(-1, keepdim=True, dtype=dtype)
+    return form.result(product)
+
+
+def product(
+    form: Form,
+    real: tuple[torch.Tensor | None, torch.Tensor | None],
+    x: Operand,
+    w: Operand,
+    columns: Columns,
+    multiplier: Multiplier,
+    gradient: Gradient,
+) -> torch.Tensor:
+    """``float32(exact_totals) * (step of x * step of w)``, all float32, contiguous.
+
+    `real`: the operands quantized and dequantized, where they are to get a gradient.
+    """
+    return _Product.apply(*real, form, x, w, columns, multiplier, gradient)
+
+
+class _Product(torch.autograd.Function):
+    """With D the derivatives of the multiplier by code, zx and zw the zero points and g the result's gradient,
+
+    gradient of x[k] = sum over n of g[n] * step_w[n] * (D_a(cx[k], cw[k, n]) - zw[n])
+    gradient of w[k, n] = sum over x of g[n] * step_x * (D_b(cx[k], cw[k, n]) - zx)
+
+    where D is a sum of products of a function of a and one of b: each is the float form on the latter, times the
+    former (and the other way round).
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        real_x: torch.Tensor | None,
+        real_w: torch.Tensor | None,
+        form: Form,
+        x: Operand,
+        w: Operand,
+        columns: Columns,
+        multiplier: Multiplier,
+        gradient: Gradient,
+    ) -> torch.Tensor:
+        ctx.dtypes = [None if real is None else real.dtype for real in (real_x, real_w)]
+        ctx.form, ctx.gradient = form, gradient
+        ctx.save_for_backward(*x, *w)
+        exact = exact_totals(form, x, columns, multiplier)
+        values = exact.to(torch.float32, memory_format=torch.contiguous_format)
+        return values.mul_(x.step * form.steps(w.step))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        saved = ctx.saved_tensors
+        x, w, form, (g,) = Operand(*saved[:3]), Operand(*saved[3:]), ctx.form, gradients
+        of_x = of_w = None
+        with torch.autocast(g.device.type, enabled=False):
+            if ctx.needs_input_grad[0]:
+                of_x = _input_gradient(form, g * form.steps(w.step), x, w, ctx.gradient).to(ctx.dtypes[0])
+            if ctx.needs_input_grad[1]:
+                of_w = _weight_gradient(form, g * x.step, x, w, ctx.gradient).to(ctx.dtypes[1])
+        return of_x, of_w, *[None] * 6
+
+
+def _input_gradient(form: Form, g: torch.Tensor, x: Operand, w: Operand, gradient: Gradient) -> torch.Tensor:
+    total = torch.zeros_like(x.codes, dtype=torch.float32)
+    zero = w.zero
+    for term in gradient.by_a:
+        weights = 1.0 if term.b is None else term.b(w.codes)
+        if term.a is None and zero is not None:
+            weights, zero = weights - zero, None
+        part = form.input_gradient(g, _filled(weights, w.codes))
+        total += part if term.a is None else part * term.a(x.codes)
+    if zero is not None:
+        total -= form.input_gradient(g, _filled(zero, w.codes))
+    return total
+
+
+def _weight_gradient(form: Form, g: torch.Tensor, x: Operand, w: Operand, gradient: Gradient) -> torch.Tensor:
+    total = torch.zeros_like(w.codes, dtype=torch.float32)
+    padded = form.padded(x.codes, x.zero)
+    zero = x.zero
+    for term in gradient.by_b:
+        inputs = 1.0 if term.a is None else term.a(padded)
+        if term.b is None and zero is not None:
+            inputs, zero = inputs - zero, None
+        part = form.weight_gradient(g, _filled(inputs, padded))
+        total += part if term.b is None else part * term.b(w.codes)
+    if zero is not None:
+        total -= form.weight_gradient(g, _filled(zero, padded))
+    return total
+
+
+def _filled(values: torch.Tensor | float, like: torch.Tensor) -> torch.Tensor:
+    """float32 values of the shape of the codes."""
+    if not isinstance(values, torch.Tensor):
+        return torch.full_like(like, values, dtype=torch.float32)
+    return values.float().expand(like.shape)
+
+
+def _integers(form: Form, count: int, multiplier: Multiplier, corrected: bool) -> torch.dtype:
+    """What holds every sum: int32 or int64."""
+    bound = multiplier.exact_bound(count)
+    if corrected:
+        bound += 3 * count << (multiplier.a.bits + multiplier.b.bits)
+    return torch.int32 if bound * form.overlaps < 1 << 31 else torch.int64
+
+
+def _smallest(format: Fixed) -> torch.dtype:
+    if format.bits <= 8:
+        return torch.int8 if format.signed else torch.uint8
+    return torch.int16 if format.bits + (not format.signed) <= 16 else torch.int32
