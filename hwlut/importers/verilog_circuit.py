@@ -16,6 +16,7 @@ _REDUCTIONS = {"all": AND, "any": OR, "odd": XOR}
 _ITEMS_LIMIT = 1 << 17
 _BITS_LIMIT = 1 << 20
 _LEVELS_LIMIT = 16
+_INSTANCE_WORK = 16
 
 _CELL_LOGIC = {
     "INVX1 INVX2 INVX4 INVX8": ("A", "Y = ~A"),
@@ -153,22 +154,24 @@ class _Elaboration:
         return scope
 
     def instantiate(self, scope: _Scope, instance: Instance, level: int) -> None:
-        self.net.spend()
+        self.net.spend(_INSTANCE_WORK)
         module = self.circuit.modules.get(instance.module)
         if module is None:
             raise ValueError(f"line {instance.line}: there is no module or known cell {shorten(instance.module)}")
         inner = self.enter(module, level + 1)
+        open_inputs = {port for port, way in module.directions.items() if way == "input"}
         for key, given in instance.connections.items():
-            port = key
-            if isinstance(key, int):
-                port = module.ports[key] if key < len(module.ports) else key
+            port = module.ports[key] if isinstance(key, int) and key < len(module.ports) else key
             if not isinstance(port, str) or port not in module.directions:
                 raise ValueError(f"line {instance.line}: {module.name} has no port {shorten(port)}")
             whole = inner.whole(port, instance.line)
             if given is not None and module.directions[port] == "input":
                 self.drive(inner.bits(whole), scope, given, instance.line)
+                open_inputs.remove(port)
             elif given is not None:
                 self.drive(scope.bits(given), inner, whole, instance.line)
+        if open_inputs:
+            raise ValueError(f"line {instance.line}: port {min(open_inputs)!r} of {module.name} is not connected")
 
     def drive(self, targets: list[int], scope: _Scope, expression: Expression, line: int) -> None:
         if len(self.items) == _ITEMS_LIMIT:
