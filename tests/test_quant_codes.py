@@ -86,6 +86,9 @@ def test_forward_codes_and_values_are_one(kind, dtype):
         assert quantizer(given).dtype == dtype
         values = (quantized.codes - quantized.zero_point).to(torch.promote_types(dtype, torch.float32)) * quantized.step
         assert torch.equal(quantizer(given), values.to(dtype))
+        with_gradient = quantizer(given.clone().requires_grad_()).detach()
+        assert torch.equal(with_gradient.signbit(), values.signbit()) and torch.equal(with_gradient, values.to(dtype))
+        assert torch.equal(quantizer(given).signbit(), values.signbit())  # no negative zeros either
         assert quantized.values().dtype == torch.float32
         if quantizer.source != "dynamic":
             assert torch.equal(quantizer.values(quantized.codes), quantized.values())

@@ -67,10 +67,11 @@ def fake_quantized(
     """
     size = step.detach()
     scaled, clipped, rounded = hold(x.detach(), size, zero_point, format)
-    inside = torch.round(scaled) == rounded
-    wide = real(x)
-    result = rounded * size + torch.where(inside, wide - wide.detach(), 0.0)  # zero, and with it the gradient of x
+    result = rounded * size + 0.0  # no negative zero, which has no code
+    if x.requires_grad:
+        wide = real(x)
+        result = result + torch.where(torch.round(scaled) == rounded, wide - wide.detach(), 0.0)  # zero is added
     if step.requires_grad:
-        slope = torch.where(inside if margin else scaled == clipped, rounded - scaled, rounded)
-        result = result + slope * (step - size)
+        inside = torch.round(scaled) == rounded if margin else scaled == clipped
+        result = result + torch.where(inside, rounded - scaled, rounded) * (step - size)
     return result.to(x.dtype)
