@@ -9,7 +9,8 @@ import numpy as np
 
 from hwlut.errors import ToolError
 from hwlut.fixed import Fixed
-from hwlut.units import Direct, Program, Pwl, Requantize, Unit
+from hwlut.units import Direct, Multiplier, Program, Pwl, Requantize, Unit
+from hwlut.units.multiplier import PAIRS_LIMIT
 
 if TYPE_CHECKING:
     import torch
@@ -20,11 +21,13 @@ EXHAUSTIVE_LIMIT = 1 << 22
 """Up to this many vectors every code is checked."""
 
 _SAMPLE = 1 << 18
+_PAIRED = 1 << 9  # codes of each operand of a sample of pairs
+_CHUNK = 1 << 20  # pairs of which the definition is evaluated at once
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stimulus:
-    """Vectors for one unit, one beat in and one beat out each.
+    """Vectors for one unit, one beat in and one beat out each; of sums, one beat out for several in (`sums`).
 
     inputs: int64 (n,) by field of the input beat. labels: what a mismatch shows of a vector, int64
     (n,) by name. results: by the name of a software engine ("reference", "cpu", "cuda"), the int64
@@ -130,14 +133,72 @@ def _(unit: Requantize, scale: int | None, seed: int) -> Stimulus:
     return Stimulus(inputs=inputs, labels=dict(inputs), results=results, exhaustive=exhaustive, scope=scope)
 
 
+def _operand(format: Fixed, rng: np.random.Generator) -> np.ndarray:
+    """Codes of one operand: powers of two, their neighbours and the ends; random ones, half of them of random width."""
+    powers = [1 << place for place in range(format.bits)]
+    special = [sign * (power + step) for power in powers for step in (-1, 0, 1) for sign in (1, -1)]
+    held = np.unique([format.min, format.max, *(code for code in special if format.min <= code <= format.max)])
+    sample = rng.integers(format.min, format.max, _PAIRED - len(held), dtype=np.int64, endpoint=True)
+    sample[::2] >>= rng.integers(0, format.bits, len(sample[::2]))
+    return np.concatenate([held, sample])
+
+
+@stimulus.register
+def _(unit: Multiplier, scale: int | None, seed: int) -> Stimulus:
+    if scale is not None:
+        raise ValueError(f"Multiplier scale must not be given, not {scale}")
+    exhaustive = unit.pairs <= PAIRS_LIMIT
+    rng = np.random.default_rng(seed)
+    a, b = (
+        np.arange(format.min, format.max + 1, dtype=np.int64)
+        if exhaustive or 1 << format.bits <= _PAIRED
+        else _operand(format, rng)
+        for format in (unit.a, unit.b)
+    )
+
+    def results(engine: str) -> np.ndarray:
+        import torch
+
+        return products(unit, engine)(torch.from_numpy(a), torch.from_numpy(b)).to(torch.int64).numpy()
+
+    pairs = {"a": np.repeat(a, len(b)), "b": np.tile(b, len(a))}
+    scope = (
+        "every pair"
+        if exhaustive
+        else f"all pairs of {len(a)} codes of a with {len(b)} of b: powers of two, their neighbours, the ends of the "
+        f"range and a sample (seed {seed})"
+    )
+    return Stimulus(inputs=pairs, labels=dict(pairs), results=results, exhaustive=exhaustive, scope=scope)
+
+
+def products(unit: Multiplier, engine: str) -> Callable[["torch.Tensor", "torch.Tensor"], "torch.Tensor"]:
+    """What computes all products of codes a (A,) and b (B,) in software, as (A B,): the definition, or the kernels of
+    `hwlut.ops.approx_matmul` on a device, as the product of a column and a row.
+    """
+    import torch
+
+    if engine == "reference":
+        return lambda a, b: torch.cat(
+            [unit(rows[:, None], b).reshape(-1) for rows in a.split(max(1, _CHUNK // len(b)))]
+        )
+    from hwlut import ops
+
+    _need(engine)
+    return lambda a, b: ops.approx_matmul(a.to(engine)[:, None], b.to(engine)[None], unit).reshape(-1).cpu()
+
+
+def _need(engine: str) -> None:
+    import torch
+
+    if engine == "cuda" and not torch.cuda.is_available():
+        raise ToolError("cuda", "no GPU that torch can use", "run on a machine with one, with a CUDA build of torch")
+
+
 def evaluator(unit: Unit, engine: str) -> Callable[["torch.Tensor", dict[str, int]], "torch.Tensor"]:
     """What computes `unit` in software: its definition, or its kernel on a device."""
     if engine == "reference":
         return lambda codes, arguments: unit(codes, **arguments)
-    import torch
-
     from hwlut import ops
 
-    if engine == "cuda" and not torch.cuda.is_available():
-        raise ToolError("cuda", "no GPU that torch can use", "run on a machine with one, with a CUDA build of torch")
+    _need(engine)
     return lambda codes, arguments: ops.evaluate(unit, codes.to(engine), **arguments)

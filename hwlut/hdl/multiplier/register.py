@@ -7,7 +7,8 @@ from amaranth.hdl import Value
 __all__ = ["PLACES", "Register", "unregistered"]
 
 PLACES = ("operands", "sum")
-"""In this order: behind what is done to each operand by itself; before the last addition, shift or half of a netlist.
+"""In this order: behind what is done to each operand by itself; before the last addition, shift or look-up, or
+halfway through rows or a netlist.
 Every family has each of them once."""
 
 
