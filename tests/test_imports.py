@@ -15,6 +15,7 @@ LAYERS = [
     {"errors", "share", "files", "fixed"},
     {"fields"},
     {"names"},
+    {"decomposition"},
     {"unit"},
     {"units"},
     {"functions", "ops", "quant"},
