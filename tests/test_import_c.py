@@ -69,6 +69,12 @@ def test_what_is_kept_of_the_file(read):
     assert (unit.meta["format"], unit.meta["file"]) == ("evoapprox-c", "circuit.c")
 
 
+def test_each_operand_has_its_own_width(read):
+    unit = read("uint32_t mul16x8u_x(uint8_t B, uint16_t A) { return A >> 15 & B; }")
+    assert (unit.a.bits, unit.b.bits) == (16, 8)
+    assert products(unit, [(65535, 3), (32767, 3), (32768, 2)]) == [1, 0, 0]
+
+
 def test_a_constant_multiplier_has_no_gates(read):
     unit = read("uint64_t mul8u_x(const uint64_t B,const uint64_t A) { uint64_t O; O = 0; O |= (0&1) << 3; return O; }")
     assert (unit.gates, unit.outputs) == (None, (0,) * 16)
@@ -101,19 +107,35 @@ def expression(rng, depth):
     return f"{one} {rng.choice(OPERATORS)} {expression(rng, depth - 1)}"
 
 
+RULES = [
+    "(int64_t)(A - 1u) >> 32",
+    "(int64_t)(A - 0x1u) >> 32",
+    "(int64_t)(A - 0x1) >> 32",
+    "((A & 0x80000000) >> 31) + ((A & 2147483648) >> 31)",
+    "(int64_t)((A << 24) + (uint32_t)B) >> 40",
+    "(A - 300ll == -301) + ((uint64_t)(int8_t)B >> 60)",
+    "(-1 == 0xFFFFFFFF) + 2 * (-1ll == 0xFFFFFFFFu) + 4 * (A == (uint8_t)B)",
+    "(A ? -1 : 0u) >> 28",
+    "(uint8_t)~B >> 1 ^ (int8_t)A >> 1 & 7 + A * 3 == B",
+    "!A + !(B - 1) * 2 + (A && B) * 4 - (A || 0)",
+]
+"""Expressions in which the sign of a type, of a number or a precedence decides."""
+
+
 def test_arithmetic_is_that_of_a_compiler(need, tmp_path, read):
-    need("gcc")
+    need("g++")
     rng = random.Random(7)
     texts, source = [], ["#include <stdint.h>"]
-    for number in range(40):
+    for number in range(40 + 2 * len(RULES)):
         operand = ["int8_t", "uint8_t"][number % 2]
         body = f"int16_t x = 5; x {rng.choice(['=', '+=', '^=', '*='])} {expression(rng, 3)};"
-        texts.append(f"int16_t f{number}({operand} A, {operand} B) {{ {body} return {expression(rng, 3)}; }}")
+        result = RULES[number // 2 - 20] if number >= 40 else expression(rng, 3)
+        texts.append(f"int16_t f{number}({operand} A, {operand} B) {{ {body} return {result}; }}")
         loop = f"for (int n = 0; n < 65536; n++) out[n] = f{number}(n >> 8, n & 255);"
         source += [texts[-1], f"void all{number}(int16_t *out) {{ {loop} }}"]
     (tmp_path / "all.c").write_text("\n".join(source))
     library = tmp_path / "all.so"
-    command = ["gcc", "-O1", "-w", "-fwrapv", "-shared", "-fPIC", "-o", library, tmp_path / "all.c"]
+    command = ["g++", "-x", "c", "-O1", "-w", "-fwrapv", "-shared", "-fPIC", "-o", library, tmp_path / "all.c"]
     subprocess.run(command, check=True, capture_output=True)
     compiled = ctypes.CDLL(str(library))
     picked = sorted(rng.sample(range(65536), 2000))
@@ -178,6 +200,7 @@ HOSTILE = {
     "three": ("int mul8u_x(int A, int B, int C) { return A; }", "line 1: the last function, mul8u_x, must have two"),
     "type": ("double mul8u_x(int A, int B) { return A; }", "line 1: expected an integer type such as uint8_t"),
     "narrow": ("int mul16u_x(uint8_t A, uint16_t B) { return A; }", "line 1: A holds 8 bits, not 16"),
+    "narrow_b": ("int mul8x16u_x(uint16_t A, uint8_t B) { return A; }", "line 1: B holds 8 bits, not 16"),
     "wide": ("int mul4u_x(int A, int B) { return (A * B) << 1; }", "the result must be of at most 8 bits"),
     "bits": ("int mul99u_x(int A, int B) { return A; }", "bits must be from 2 to 16, not 99"),
     "no_sign": ("int mul8_x(int8_t A, int8_t B) { return A; }", "bits must be given: the name mul8_x does not tell"),

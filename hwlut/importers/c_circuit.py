@@ -88,9 +88,7 @@ class _Reader:
         while source.peek():
             if source.peek().startswith("#"):
                 if not _INCLUDE.fullmatch(source.peek()):
-                    source.fail(
-                        f"{shorten(source.peek())} has no place here: only <stdint.h> and its like are included"
-                    )
+                    source.fail(f"{shorten(source.peek())} has no place here")
                 source.next()
             else:
                 self.declare()
@@ -226,8 +224,7 @@ class _Reader:
         return variable, index
 
     def read(self, variable: _Variable, index: int, line: int) -> Value:
-        value = variable.cells[index]
-        if value is None:
+        if (value := variable.cells[index]) is None:
             self.source.fail("a variable is used before it has a value", line)
         return value
 
