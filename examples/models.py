@@ -8,7 +8,7 @@ from examples.data import Split
 from hwlut import Fixed
 from hwlut.quant import Quantizer
 
-__all__ = ["Attention", "QuantizedLinear", "VisionTransformer", "accuracy", "train"]
+__all__ = ["Attention", "LeNet5", "QuantizedLinear", "ResNet", "VisionTransformer", "accuracy", "train"]
 
 
 class Attention(nn.Module):
@@ -57,6 +57,45 @@ class VisionTransformer(nn.Module):
         patches = images.unfold(2, 7, 7).unfold(3, 7, 7).reshape(len(images), 16, 49)
         x = self.blocks(self.embed(patches) + self.positions)
         return self.head(self.norm(x).mean(dim=1))
+
+
+class LeNet5(nn.Sequential):
+    """LeCun et al., "Gradient-Based Learning Applied to Document Recognition" (1998), with relu and maxima."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            *(nn.Conv2d(1, 6, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2)),
+            *(nn.Conv2d(6, 16, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten()),
+            *(nn.Linear(400, 120), nn.ReLU(), nn.Linear(120, 84), nn.ReLU(), nn.Linear(84, 10)),
+        )
+
+
+class Residual(nn.Module):
+    """Two normalized convolutions beside the identity, or beside a convolution where the shape changes."""
+
+    def __init__(self, before: int, after: int, stride: int):
+        super().__init__()
+        self.conv1, self.norm1 = nn.Conv2d(before, after, 3, stride, 1, bias=False), nn.BatchNorm2d(after)
+        self.conv2, self.norm2 = nn.Conv2d(after, after, 3, 1, 1, bias=False), nn.BatchNorm2d(after)
+        changes = before != after or stride != 1
+        self.beside = nn.Conv2d(before, after, 1, stride) if changes else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.norm2(self.conv2(self.norm1(self.conv1(x)).relu()))
+        return (y + self.beside(x)).relu()
+
+
+class ResNet(nn.Sequential):
+    """A small residual network for digits [batch, 1, 28, 28]: nine convolutions and a linear layer."""
+
+    def __init__(self, width: int = 8):
+        super().__init__(
+            *(nn.Conv2d(1, width, 3, 2, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU()),
+            Residual(width, width, 1),
+            Residual(width, 2 * width, 2),
+            Residual(2 * width, 4 * width, 2),
+            *(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4 * width, 10)),
+        )
 
 
 class QuantizedLinear(nn.Module):
