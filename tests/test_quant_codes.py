@@ -153,6 +153,8 @@ def test_asymmetric_codes_by_hand():
     powers = Quantizer(S4, symmetric=False, source="dynamic")  # 15 steps of 1/4 hold -1 to 2.75
     codes, step, zero = powers.quantize(torch.tensor([-1.0, 2.75, 0.3]))
     assert (codes.tolist(), step.item(), zero.item()) == ([-8, 7, -3], 0.25, -4)
+    narrow = powers.quantize(torch.tensor([-1.0, 1.0]))  # 17 codes of 1/8, so 9 of 1/4, the lowest first
+    assert (narrow.codes.tolist(), narrow.step.item(), narrow.zero_point.item()) == ([-8, 0], 0.25, -4)
     assert powers.quantize(torch.tensor([-1.0, 2.9])).step.item() == 0.5  # 2.9 / 0.25 rounds to 12: a 17th code
 
 

@@ -133,6 +133,10 @@ def test_mse_is_the_least_over_hundredths(format):
     assert format != S4 or own < errors[-1] * 0.9
 
 
+def test_mse_takes_the_coarsest_of_equals():
+    assert seen(S8, torch.tensor([3.0, -1.0]), steps="power_of_two", method="mse").scale == 0
+
+
 def test_mse_of_each_channel_and_with_zero_points_beats_minmax():
     x = torch.cat([reals(2000, 3).abs(), torch.full((2, 3), 30.0)]) * torch.tensor([1.0, -10.0, 0.1])
     options = dict(granularity="channel", axis=1, symmetric=False)
