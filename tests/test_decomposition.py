@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from hwlut.decomposition import Factors, cached, decompose, separable
+from hwlut.decomposition import Factors, cached, decompose, lattice, separable
 from hwlut.decomposition.balance import Effort, balanced
 from hwlut.decomposition.terms import Terms, narrowed
+from hwlut.errors import ToolError
 
 CODES = range(256)
 
@@ -211,6 +212,25 @@ def test_too_many_distinct_rows_and_columns_are_refused():
 def test_the_same_table_gives_the_same_factors():
     products = table(or_columns, range(32), range(64))
     assert decompose(products) == decompose(products.copy(order="F"))
+
+
+def test_without_a_lattice_the_result_is_exact(monkeypatch):
+    monkeypatch.setattr(lattice, "_PROGRAM", "import os; os.kill(os.getpid(), 9)")
+    products = table(drum, range(128), range(64))
+    factors = decompose(products)
+    assert_factors_of(factors, products)
+    assert factors.terms > 1
+
+
+def test_lattice_search_ends_in_time():
+    u, v = np.random.default_rng(0).integers(-8, 9, (2, 160, 256))
+    assert list(lattice.lattice_terms([u.T @ v], seconds=1)) == []
+
+
+def test_a_missing_flint_is_named(monkeypatch):
+    monkeypatch.setattr(lattice, "_PROGRAM", "raise ModuleNotFoundError('no flint')")
+    with pytest.raises(ToolError, match="^python-flint: ModuleNotFoundError: no flint; pip install python-flint$"):
+        decompose(table(drum, range(64), range(64)))
 
 
 # The steps by themselves.
