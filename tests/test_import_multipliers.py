@@ -150,7 +150,7 @@ def test_formats_are_told_from_the_content(tmp_path):
     for format, content in contents.items():
         (tmp_path / "x").write_bytes(content)
         assert multipliers.recognise(tmp_path / "x") == format
-    for other in ("", "{}", "hello", '{"gelu": {}}'):
+    for other in ("", "{}", "hello", '{"gelu": {}}', "/*" * 1000000, "] [" * 500000, "return" * 300000):
         (tmp_path / "x").write_text(other)
         assert multipliers.recognise(tmp_path / "x") is None
 

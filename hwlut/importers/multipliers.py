@@ -27,7 +27,7 @@ FORMATS = TABLES + CIRCUITS
 _SIZE_LIMIT = 2 << 20
 _TABLE_BITS = 8
 _CIRCUIT_NAME = re.compile(r"mul([0-9]{1,2})(?:x([0-9]{1,2}))?([us])(?:_|\b)")
-_COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
+_COMMENT = re.compile(r"//[^\n]*|/\*.*?(?:\*/|\Z)", re.DOTALL)
 
 
 def recognise(path: str | Path) -> str | None:
