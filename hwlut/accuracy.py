@@ -1,17 +1,20 @@
-"""How far a unit is from the function it approximates, over every input code."""
+"""How far a unit is from the function it approximates, over every input code, or from what else it stands for."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import singledispatch
+from typing import Any
 
 import numpy as np
 
 from hwlut.functions import function
 from hwlut.unit import Unit
 from hwlut.units.direct import Direct
+from hwlut.units.multiplier import Multiplier
 from hwlut.units.program import Program
 from hwlut.units.pwl import Pwl
 
-__all__ = ["Accuracy", "Samples", "accuracy", "approximating", "fitted_domain", "held", "samples"]
+__all__ = ["Accuracy", "Samples", "accuracy", "approximating", "fitted_domain", "metrics", "held", "samples"]
 
 _BITS_LIMIT = 24
 
@@ -107,3 +110,17 @@ def accuracy(unit: Unit, domain: tuple[float, float] | None = None) -> list[Accu
             )
         )
     return rows
+
+
+@singledispatch
+def metrics(unit: Unit) -> dict[str, Any]:
+    """Errors by name of a unit that says itself what is exact: `hwlut.units.metrics.Metrics` of a Multiplier.
+
+    Empty for a unit of another kind.
+    """
+    return {}
+
+
+@metrics.register
+def _(unit: Multiplier) -> dict[str, Any]:
+    return asdict(unit.metrics())

@@ -157,7 +157,7 @@ def test_compare(osu018, capsys, tmp_path, monkeypatch):
 
 def test_compare_keeps_the_settings_and_names_what_it_leaves_out(monkeypatch):
     drafts = []
-    module = sys.modules["hwlut.verify.synthesis.compare"]
+    module = sys.modules["hwlut.verify.synthesis.alternatives"]
 
     def stand_in(unit, *, scale, target, liberty):
         drafts.append(unit)
@@ -196,7 +196,7 @@ def test_compare_keeps_the_settings_and_names_what_it_leaves_out(monkeypatch):
     ids=["text", "one", "three", "descends", "empty", "null", "words", "bools", "huge", "number", "object"],
 )
 def test_compare_ignores_a_domain_that_is_no_interval(domain):
-    module = sys.modules["hwlut.verify.synthesis.compare"]
+    module = sys.modules["hwlut.verify.synthesis.alternatives"]
     unit = hwlut.fit("tanh", 3, scales=(4,), domain=(-1, 1))
     plain, _ = module._fitted(unit.replace(meta={}), 2)
     narrow, _ = module._fitted(unit, 2)
@@ -240,7 +240,7 @@ def test_refuses(cells, capsys):
         ((path, "--plot", "x.png"), "--plot must be given with --compare"),
         ((path, "--compare", "--plot", "x.exe"), "picture must be a file of .png, .svg, .pdf, not 'x.exe'"),
         ((path, "--compare"), "accuracy needs a table that names its function; 'direct' has none"),
-        ((other, "--compare"), "compare needs a Pwl or Direct table, not Requantize 'requantize'"),
+        ((other, "--compare"), "compare needs a Pwl, Direct or Multiplier table, not Requantize 'requantize'"),
         ((path, "--liberty", "none.lib"), "none.lib: no such file"),
         ((path, "--liberty", nonsense), f"{nonsense}: not a liberty file: it has no cell with an area"),
     ):

@@ -1,7 +1,4 @@
-"""hwlut eval: how far a table is from its function."""
-
-import dataclasses
-import math
+"""hwlut eval: how far a table is from its function, or a multiplier from the exact product."""
 
 from hwlut.cli.screen import columns, emit
 from hwlut.cli.table import Domain, Json, TablePath, open_table
@@ -10,20 +7,15 @@ __all__ = ["evaluate"]
 
 
 def evaluate(table: TablePath, domain: Domain = None, as_json: Json = False) -> None:
-    """Compare every code's result with the function, at each scale."""
-    from hwlut.accuracy import accuracy, fitted_domain
+    """Compare every result with the function, at each scale; the products of a multiplier with the exact ones."""
+    from hwlut.cli.errors import errors
 
     opened = open_table(table)
-    rows = accuracy(opened.unit, domain)
-    low, high = domain or fitted_domain(opened.unit)
-    mean = math.fsum(row.mse for row in rows) / len(rows)
+    found = errors(opened.unit, domain)
     if as_json:
-        ends = [end if math.isfinite(end) else None for end in (low, high)]
-        scales = [dataclasses.asdict(row) for row in rows]
-        emit(opened.source | {"domain": ends, "scales": scales, "mse": mean})
+        emit(opened.source | found.content)
         return
-    where = "all codes" if math.isinf(low) and math.isinf(high) else f"[{low:g}, {high:g}]"
-    print(f"{opened.unit.name} against {opened.unit.function} on {where}")
-    cells = [[row.scale, row.codes, row.mse, row.max_error, row.code, row.x] for row in rows]
-    columns(cells, ["scale", "codes", "mse", "max |error|", "at code", "at x"])
-    print(f"mean mse over scales: {mean:.4g}")
+    print(found.title)
+    columns(found.rows, found.headers)
+    if found.summary is not None:
+        print(found.summary)

@@ -4,15 +4,37 @@ from typing import Annotated, Any
 
 import typer
 
-__all__ = ["Comparison", "Lanes", "Multiplier", "Reloadable", "chosen_form"]
+from hwlut.cli.table import open_table
 
-Lanes = Annotated[int | None, typer.Option(help="Codes a beat; 1 unless given.")]
+__all__ = ["Comparison", "Lanes", "Multiplier", "Reloadable", "Requantizer", "Terms", "chosen_form"]
+
+Lanes = Annotated[int | None, typer.Option(help="Codes, or of sums pairs, a beat; 1 unless given.")]
 Reloadable = Annotated[bool, typer.Option("--reloadable", help="Add a stream that loads another table.")]
 Comparison = Annotated[str | None, typer.Option(help="With the breakpoints: parallel or tree; parallel unless given.")]
 Multiplier = Annotated[str | None, typer.Option(help="Of slopes: array or shift_add; array unless given.")]
 
 
-def chosen_form(lanes: int | None, reloadable: bool, comparison: str | None, multiplier: str | None) -> dict[str, Any]:
+Terms = Annotated[int | None, typer.Option(help="Of a multiplier: add up to this many products.")]
+Requantizer = Annotated[
+    str | None, typer.Option("--requantize", metavar="TABLE", help="With --terms: this Requantize after the sum.")
+]
+
+
+def chosen_form(
+    lanes: int | None,
+    reloadable: bool,
+    comparison: str | None,
+    multiplier: str | None,
+    terms: int | None,
+    requantize: str | None,
+) -> dict[str, Any]:
     """The options given, as `hwlut.hdl.generate` takes them."""
-    options = {"lanes": lanes, "reloadable": reloadable or None, "comparison": comparison, "multiplier": multiplier}
+    options = {
+        "lanes": lanes,
+        "reloadable": reloadable or None,
+        "comparison": comparison,
+        "multiplier": multiplier,
+        "terms": terms,
+        "requantize": None if requantize is None else open_table(requantize).unit,
+    }
     return {name: value for name, value in options.items() if value is not None}

@@ -3,7 +3,6 @@
 import dataclasses
 import enum
 import json
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from hwlut.cli.screen import columns, emit
@@ -19,29 +18,33 @@ _INLINE = 16  # longer sequences are told by their number and range
 
 def info(table: TablePath, as_json: Json = False) -> None:
     """Show a table: kind, formats, scales, numbers, derived widths and cost."""
+    from hwlut.cli.details import details
+
     opened = open_table(table)
     unit = opened.unit
     kind = type(unit).__name__
-    derived = _derived(unit)
+    derived = details(unit)
     cost = dataclasses.asdict(unit.cost())
     if as_json:
         parameters = json.loads(unit.dumps())
-        emit(opened.source | {"kind": kind} | derived | {"cost": cost, "parameters": parameters})
+        plain = {key: _content(value) for key, value in derived.items()}
+        emit(opened.source | {"kind": kind} | plain | {"cost": cost, "parameters": parameters})
         return
-    fields = {field.name: getattr(unit, field.name) for field in dataclasses.fields(unit)}
+    fields = {field.name: getattr(unit, field.name) for field in dataclasses.fields(unit) if not _absent(unit, field)}
     shown = {"kind": kind, "digest": unit.digest} | fields | derived | cost
     columns([[key, _text(value)] for key, value in shown.items() if key != "meta"])
     columns([[f"meta {key}", _text(value)] for key, value in unit.meta.items()])
 
 
-def _derived(unit: "Unit") -> dict[str, Any]:
-    """Everything the unit's kind computes from its fields, by name."""
-    from hwlut.unit import Unit
+def _absent(unit: "Unit", field: "dataclasses.Field[Any]") -> bool:
+    """Whether it is a field that a table may leave out, and this one does."""
+    codec = field.metadata.get("field")
+    return codec is not None and codec.optional and getattr(unit, field.name) is None
 
-    kinds = [kind for kind in type(unit).__mro__ if kind not in Unit.__mro__]
-    members = {name: member for kind in reversed(kinds) for name, member in vars(kind).items() if name[0] != "_"}
-    derived = [name for name, member in members.items() if isinstance(member, (property, cached_property))]
-    return {name: getattr(unit, name) for name in derived}
+
+def _content(value: Any) -> Any:
+    """`value` in JSON form."""
+    return dataclasses.asdict(value) if dataclasses.is_dataclass(value) and not isinstance(value, type) else value
 
 
 def _text(value: Any) -> str | None:
@@ -49,6 +52,9 @@ def _text(value: Any) -> str | None:
         return None
     if isinstance(value, enum.Enum):
         return str(value.value)
+    if hasattr(value, "shape"):
+        shape = " x ".join(map(str, value.shape))
+        return f"{shape} numbers, {value.min()} to {value.max()}"
     if isinstance(value, dict):
         return ", ".join(f"{key} {_text(item)}" for key, item in value.items())
     if isinstance(value, (tuple, list)) and len(value) > _INLINE and isinstance(value[0], int):

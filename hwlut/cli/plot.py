@@ -42,7 +42,7 @@ def plot(
     domain: Domain = None,
     as_json: Json = False,
 ) -> None:
-    """Draw the function, the unit and its error, with the breakpoints marked."""
+    """Draw the function, the unit and its error, with the breakpoints marked; of a multiplier, its errors."""
     from hwlut.plot import figure
 
     opened = open_table(table)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["columns", "emit", "note", "progress"]
+__all__ = ["cell", "columns", "emit", "note", "progress"]
 
 _LINE_LIMIT = 600
 
@@ -33,7 +33,7 @@ def emit(content: dict[str, Any]) -> None:
 
 def columns(rows: Sequence[Sequence[Any]], headers: Sequence[str] = ()) -> None:
     """Rows in columns: a rich table on a terminal, plain aligned text elsewhere."""
-    texts = [[_cell(value) for value in row] for row in rows]
+    texts = [[cell(value) for value in row] for row in rows]
     right = [all(isinstance(value, (int, float, type(None))) for value in column) for column in zip(*rows)]
     if sys.stdout.isatty():
         _rich_columns(texts, headers, right)
@@ -44,7 +44,8 @@ def columns(rows: Sequence[Sequence[Any]], headers: Sequence[str] = ()) -> None:
         print("  ".join(cells).rstrip())
 
 
-def _cell(value: Any) -> str:
+def cell(value: Any) -> str:
+    """`value` as a table has it."""
     if value is None:
         return "-"
     return f"{value:.4g}" if isinstance(value, float) else _printable(str(value))

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hwlut.cli.form import Comparison, Lanes, Multiplier, Reloadable, chosen_form
+from hwlut.cli.form import Comparison, Lanes, Multiplier, Reloadable, Requantizer, Terms, chosen_form
 from hwlut.cli.plot import picture_format, save_picture
 from hwlut.cli.screen import columns, emit, progress
 from hwlut.cli.table import Json, Scale, Table, TablePath, open_table
@@ -27,7 +27,9 @@ def synth(
     reloadable: Reloadable = False,
     comparison: Comparison = None,
     multiplier: Multiplier = None,
-    compare: Annotated[bool, typer.Option("--compare", help="Set it beside truth tables and other fits.")] = False,
+    terms: Terms = None,
+    requantize: Requantizer = None,
+    compare: Annotated[bool, typer.Option("--compare", help="Set it beside what could stand in its place.")] = False,
     plot: Annotated[
         Path | None, typer.Option(metavar="FILE", help="With --compare: draw error against area into FILE.")
     ] = None,
@@ -37,21 +39,26 @@ def synth(
     if plot is not None and not compare:
         raise ValueError("--plot must be given with --compare")
     opened = open_table(table)
-    form = chosen_form(lanes, reloadable, comparison, multiplier)
+    form = chosen_form(lanes, reloadable, comparison, multiplier, terms, requantize)
     if compare and form:
         raise ValueError(f"--compare must be given without --{next(iter(form))}")
     if compare:
         _compare(opened, scale, liberty, target, plot, as_json)
         return
+    from hwlut.accuracy import metrics
+    from hwlut.cli.errors import metric_rows
     from hwlut.hdl import generate
     from hwlut.verify.synthesis import synthesize
 
     design = generate(opened.unit, scale=scale, **form) if form else None
     found = synthesize(opened.unit, scale=scale, target=target, liberty=liberty, verilog=design)
+    errors = metrics(opened.unit)
     if as_json:
-        emit(opened.source | found.to_dict())
+        emit(opened.source | found.to_dict() | {"errors": errors})
     else:
         print(found)
+        for label, text in metric_rows(errors):
+            print(f"{label:<9} {text}")
     if not found.ok:
         raise typer.Exit(1)
 
@@ -75,9 +82,9 @@ def _compare(
 
 
 def _print(found: "Compared") -> None:
-    first = found.candidates[0].synthesis
-    cells = first.liberty or first.netlist.target
-    print(f"{first.unit} at scale {first.scale}: {first.netlist.tool}; {cells}; pre-layout")
+    first, shown, front = found.candidates[0].synthesis, found.candidates[0].columns, found.front
+    at = "" if first.scale is None else f" at scale {first.scale}"
+    print(f"{first.unit}{at}: {first.netlist.tool}; {first.liberty or first.netlist.target}; pre-layout")
     rows = []
     for candidate in found.candidates:
         netlist, recheck = candidate.synthesis.netlist, candidate.synthesis.recheck
@@ -86,9 +93,12 @@ def _print(found: "Compared") -> None:
         if netlist.area is not None:
             gates = netlist.gate_equivalents
             size = [round(netlist.area), None if gates is None else round(gates), netlist.delay]
-        rows.append([candidate.label, candidate.mse, candidate.max_error, *size, netlist.registers, told])
+        errors = [candidate.errors[name] for name in shown]
+        mark = "*" if candidate in front else ""
+        rows.append([candidate.label, *errors, *size, netlist.registers, mark, told])
     sizes = ["LUTs"] if first.liberty is None else ["um^2", "GE", "ns"]
-    columns(rows, ["", "mse", "max |error|", *sizes, "registers", "re-check"])
+    columns(rows, ["", *shown.values(), *sizes, "registers", "front", "re-check"])
     for reason in found.left_out:
         print(f"left out: {reason}")
-    print(f"smallest of an mse of at most {found.candidates[0].mse:.4g}: {found.smallest.label}")
+    unit = found.candidates[0]
+    print(f"smallest with {unit.measure} at most {unit.error:.4g}: {found.smallest.label}")

@@ -1,5 +1,7 @@
 """Synthesis: what a unit takes up once it is gates or look-up tables, before layout."""
 
+from hwlut.verify.synthesis import alternatives as _alternatives  # noqa: F401 (registers its kinds with compare)
+from hwlut.verify.synthesis import shipped as _shipped  # noqa: F401
 from hwlut.verify.synthesis.batch import synthesize_each
 from hwlut.verify.synthesis.compare import Candidate, Comparison, compare, picture
 from hwlut.verify.synthesis.flow import TARGETS, Netlist, map_verilog

@@ -137,7 +137,7 @@ def map_verilog(verilog: str, module: str, target: str = "liberty", liberty: Lib
         "read_verilog design.v",
         *steps,
         "write_json cells.json",
-        "write_verilog -noattr -noexpr -nohex -nodec mapped.v",
+        "write_verilog -noattr -noexpr -nohex -nodec -simple-lhs mapped.v",  # OpenSTA assigns no concatenation
         *models,
         "write_verilog -noattr flat.v",
     ]

@@ -1,4 +1,4 @@
-"""Pictures of units: the function, the unit's results, their difference, the breakpoints."""
+"""Pictures of units of a function: it, the unit's results, their difference, the breakpoints."""
 
 import math
 from typing import TYPE_CHECKING
@@ -15,12 +15,10 @@ from hwlut.units.pwl import Pwl, Symmetry
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["FORMATS", "figure"]
-
-FORMATS = ("png", "svg", "pdf")
+__all__ = ["function_figure"]
 
 
-def figure(unit: Unit, domain: tuple[float, float] | None = None) -> "Figure":
+def function_figure(unit: Unit, domain: tuple[float, float] | None = None) -> "Figure":
     """A picture of `unit` over `domain`, by default the surroundings of its breakpoints.
 
     Above: the function as a line and the unit's result at the codes of every scale. Below: their
