@@ -9,7 +9,15 @@ import torch
 from torch import nn
 
 from hwlut import Fixed
-from hwlut.nn import ApproxConv1d, ApproxConv2d, ApproxConv3d, ApproxLinear
+from hwlut.nn import (
+    ApproxConv1d,
+    ApproxConv2d,
+    ApproxConv3d,
+    ApproxConvTranspose1d,
+    ApproxConvTranspose2d,
+    ApproxConvTranspose3d,
+    ApproxLinear,
+)
 from hwlut.quant import Quantizer
 from hwlut.units import Multiplier
 
@@ -148,6 +156,66 @@ def test_convolution_is_a_loop_over_the_multiplier(shape, label):
     assert np.array_equal(result.detach().numpy(), want)
     assert np.array_equal(layer.eval()(x).detach().numpy(), want)
     assert torch.equal(layer(x[0]), layer(x[:1])[0])  # without a batch
+
+
+TRANSPOSED = {
+    "plain": (ApproxConvTranspose2d, (3, 2, 3), {}, (3, 4)),
+    "not square": (ApproxConvTranspose2d, (2, 3, (3, 2)), {"stride": (2, 3), "padding": (1, 0)}, (4, 3)),
+    "groups": (ApproxConvTranspose2d, (4, 6, 3), {"groups": 2, "stride": 2, "output_padding": (1, 0)}, (3, 3)),
+    "depthwise": (ApproxConvTranspose2d, (3, 3, 2), {"groups": 3, "dilation": 2, "bias": False}, (3, 2)),
+    "1d": (ApproxConvTranspose1d, (2, 2, 4), {"stride": 3, "padding": 2, "output_padding": 2}, (5,)),
+    "3d": (
+        ApproxConvTranspose3d,
+        (2, 4, (1, 2, 3)),
+        {"stride": (1, 2, 1), "groups": 2, "padding": (0, 1, 0)},
+        (2, 3, 2),
+    ),
+}
+
+
+@pytest.mark.parametrize("label", ["exact u8", "table s8", "table u8"])
+@pytest.mark.parametrize("shape", TRANSPOSED)
+def test_transposed_convolution_is_a_loop_over_the_multiplier(shape, label):
+    torch.manual_seed(0)
+    kind, arguments, options, sizes = TRANSPOSED[shape]
+    multiplier = MULTIPLIERS[label]()
+    layer, x = kind(*arguments, multiplier=multiplier, **options), torch.randn(2, arguments[0], *sizes)
+    result = layer(x)
+    assert result.shape == layer.restored()(x).shape and result.is_contiguous()
+    cx, zx = codes(layer.activation_quantizer, x)
+    groups, inner, outer = layer.groups, layer.in_channels // layer.groups, layer.out_channels // layer.groups
+    per_channel = layer.weight.unflatten(0, (groups, inner)).transpose(1, 2).flatten(0, 1)  # [out, in, ...]
+    cw, zw = codes(layer.weight_quantizer, per_channel)
+    plain, corrected = (np.zeros(result.shape, dtype=np.int64) for _ in range(2))
+    for n, o, c, *rest in itertools.product(*map(range, (2, layer.out_channels, inner, *sizes, *layer.kernel_size))):
+        at, k = rest[: len(sizes)], rest[len(sizes) :]
+        steps = zip(at, k, layer.stride, layer.dilation, layer.padding)
+        place = (n, o, *(i * stride + j * dilation - padding for i, j, stride, dilation, padding in steps))
+        if min(place) < 0 or any(p >= size for p, size in zip(place, result.shape)):
+            continue
+        i, j = (n, o // outer * inner + c, *at), (o, c, *k)
+        product = int(TABLE[label][cx[i] - multiplier.a.min, cw[j] - multiplier.b.min])
+        plain[place] += product
+        corrected[place] += product - zw[j] * cx[i] - zx[i] * cw[j] + zx[i] * zw[j]
+    assert np.array_equal(layer.accumulators(x).numpy(), plain)
+    ones = (1,) * len(sizes)
+    step_w = layer.weight_quantizer.quantize(per_channel).step.view(-1, *ones).numpy()
+    bias = None if layer.bias is None else layer.bias.detach().view(-1, *ones).numpy()
+    want = scaled(corrected, result.shape, layer.activation_quantizer.quantize(x).step.numpy(), step_w, bias)
+    assert np.array_equal(result.detach().numpy(), want)
+    assert np.array_equal(layer.eval()(x).detach().numpy(), want)
+    assert torch.equal(layer(x[0]), layer(x[:1])[0])
+
+
+TABLE = {label: MULTIPLIERS[label]().products() for label in ("exact u8", "table s8", "table u8")}
+
+
+def test_transposed_convolution_takes_an_output_size():
+    layer = ApproxConvTranspose2d(2, 2, 3, stride=3, multiplier=MULTIPLIERS["exact s8"]())
+    x = torch.randn(1, 2, 4, 4)
+    assert layer(x, output_size=[14, 13]).shape == (1, 2, 14, 13)
+    with pytest.raises(ValueError, match="requested an output size"):
+        layer(x, output_size=[15, 13])
 
 
 @pytest.mark.parametrize("shape", CONVOLUTIONS)

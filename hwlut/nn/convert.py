@@ -115,6 +115,7 @@ def _replace(
             _refuse_extras(name, module)
             new[module] = _replacement(name, module, factory, device)
     _put(model, {name: new[module] for name, (module, _) in found.items()})
+    _call_modules(model, set(new.values()))
     added = {child for module in new.values() for child in module.modules() if isinstance(child, Quantizer)}
     unknown = [child for child in model.modules() if child in added and not child.calibrated]
     if data is not None and unknown:
@@ -213,6 +214,16 @@ def _put(model: nn.Module, modules: Mapping[str, nn.Module]) -> None:
     for name, module in modules.items():
         parent, _, own = name.rpartition(".")
         setattr(model.get_submodule(parent), own, module)
+
+
+def _call_modules(model: nn.Module, new: set[nn.Module]) -> None:
+    """Keep encoders of torch from computing, in evaluation, with a kernel of their own in the place of new modules."""
+    for encoder in model.modules():
+        if isinstance(encoder, (nn.TransformerEncoder, nn.TransformerEncoderLayer)) and new & set(encoder.modules()):
+            if isinstance(encoder, nn.TransformerEncoder):
+                encoder.use_nested_tensor = False
+            else:
+                encoder.activation_relu_or_gelu = 0
 
 
 def _refuse_extras(name: str, module: nn.Module) -> None:

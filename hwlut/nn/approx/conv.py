@@ -7,16 +7,13 @@ from torch import nn
 from torch.nn import functional as F
 
 from hwlut.nn.approx.forms import Convolution, Form
-from hwlut.nn.approx.layer import ApproxLayer, check_activations
-from hwlut.nn.approx.spec import Approximate
-from hwlut.quant import Quantizer
-from hwlut.units import Multiplier
+from hwlut.nn.approx.layer import ApproxLayer
 
-__all__ = ["ApproxConv1d", "ApproxConv2d", "ApproxConv3d"]
+__all__ = ["ApproxConv1d", "ApproxConv2d", "ApproxConv3d", "Spatial"]
 
 
-class _ApproxConv(ApproxLayer):
-    """A padded zero has the code of zero, and is multiplied as the others."""
+class Spatial(ApproxLayer):
+    """What convolutions, and transposed ones, have in common."""
 
     in_channels: int
     kernel_size: tuple[int, ...]
@@ -24,53 +21,47 @@ class _ApproxConv(ApproxLayer):
     padding: Any
     dilation: tuple[int, ...]
     groups: int
-    padding_mode: Any
 
-    def __init__(
-        self,
-        *arguments: Any,
-        multiplier: Multiplier,
-        activations: Quantizer | None = None,
-        weights: Quantizer | None = None,
-        gradient: Any = "ste",
-        **options: Any,
-    ):
-        spec = Approximate(multiplier, activations, weights, gradient)
-        self.base.__init__(self, *arguments, **options)
-        self._make(spec)
-
-    def _make(self, spec: Approximate) -> None:
-        super()._make(spec)
-        check_activations(self.activation_quantizer, ("tensor",))
-
-    def forward(self, input: torch.Tensor) -> torch.Tensor:
-        check_channels(self, input)
-        return self._product(input)
-
-    def _arranged(self, x: torch.Tensor, *choices: Any) -> tuple[Form, torch.Tensor]:
+    def _batched(self, x: torch.Tensor) -> torch.Tensor:
+        """`x` as [B, C, *sizes]. ValueError where it is neither that nor [C, *sizes]."""
         dims = len(self.kernel_size)
-        x = x if x.dim() == dims + 2 else x.unsqueeze(0)
-        pads = self._pads()
-        if self.padding_mode != "zeros":
-            x = F.pad(x, [side for pad in reversed(pads) for side in pad], self.padding_mode)
-            pads = ((0, 0),) * dims
-        sizes = tuple(x.shape[2:])
-        return Convolution(sizes, self.kernel_size, self.stride, pads, self.dilation, self.groups), x
-
-    def _pads(self) -> tuple[tuple[int, int], ...]:
-        """Before and after, for each dimension; of an odd number, "same" puts the larger part after."""
-        if isinstance(self.padding, tuple):
-            return tuple((pad, pad) for pad in self.padding)
-        if self.padding == "valid":
-            return tuple((0, 0) for _ in self.kernel_size)
-        spans = [d * (k - 1) for d, k in zip(self.dilation, self.kernel_size)]
-        return tuple((span // 2, span - span // 2) for span in spans)
+        if x.dim() not in (dims + 1, dims + 2) or x.shape[-dims - 1] != self.in_channels:
+            wanted = f"[batch, {self.in_channels}, {dims} sizes], the batch optional"
+            raise ValueError(f"{type(self).__name__} input must be {wanted}, not {list(x.shape)}")
+        return x if x.dim() == dims + 2 else x.unsqueeze(0)
 
     def _shaped(self, y: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-        return unbatched(y, x)
+        return y if y.dim() == x.dim() else y.squeeze(0)
 
     def _bias(self) -> torch.Tensor:
         return super()._bias().view(-1, *(1 for _ in self.kernel_size))
+
+
+class _ApproxConv(Spatial):
+    padding_mode: Any
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        return self._product(input)
+
+    def _arranged(self, x: torch.Tensor, *choices: Any) -> tuple[Form, torch.Tensor]:
+        x, pads = self._batched(x), self._pads()
+        if self.padding_mode != "zeros":
+            x = F.pad(x, [side for pad in reversed(pads) for side in pad], self.padding_mode)
+            pads = tuple((0, 0) for _ in pads)
+        sizes = tuple(x.shape[2:])
+        form = Convolution(sizes, self.kernel_size, self.stride, pads, self.dilation, self.groups)
+        if min(form.out_sizes) < 1:
+            raise ValueError(f"{type(self).__name__} input must be as large as the kernel, not of sizes {list(sizes)}")
+        return form, x
+
+    def _pads(self) -> tuple[tuple[int, int], ...]:
+        """Before and after, for each dimension; of an odd number, "same" puts the larger part after."""
+        if self.padding == "valid":
+            return tuple((0, 0) for _ in self.kernel_size)
+        if self.padding != "same":
+            return tuple((pad, pad) for pad in self.padding)
+        spans = [d * (k - 1) for d, k in zip(self.dilation, self.kernel_size)]
+        return tuple((span // 2, span - span // 2) for span in spans)
 
 
 class ApproxConv1d(_ApproxConv, nn.Conv1d):
@@ -98,16 +89,3 @@ class ApproxConv3d(_ApproxConv, nn.Conv3d):
     """
 
     base = nn.Conv3d
-
-
-def check_channels(layer: Any, x: torch.Tensor) -> None:
-    """Refuse inputs that are neither [B, C, *sizes] nor [C, *sizes]."""
-    dims = len(layer.kernel_size)
-    if x.dim() not in (dims + 1, dims + 2) or x.shape[-dims - 1] != layer.in_channels:
-        kind, wanted = type(layer).__name__, f"[batch, {layer.in_channels}, {dims} sizes], the batch optional"
-        raise ValueError(f"{kind} input must be {wanted}, not {list(x.shape)}")
-
-
-def unbatched(y: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-    """`y` with a batch only where `x` has one."""
-    return y if y.dim() == x.dim() else y.squeeze(0)

@@ -145,7 +145,7 @@ class Convolution:
             windows = windows.unfold(d, dilation * (kernel - 1) + 1, stride)[..., ::dilation]
         windows = windows.unflatten(n + 1, (self.groups, -1))  # [B, *out, groups, C / groups, *kernel]
         windows = windows.permute(n + 1, *range(n + 1), *range(n + 3, 2 * n + 3), n + 2)
-        return _ungrouped(windows.reshape(self.groups, len(padded) * math.prod(self.out_sizes), -1))
+        return _ungrouped(windows.flatten(n + 2).flatten(1, n + 1))
 
     def columns(self, codes: torch.Tensor) -> torch.Tensor:
         grouped = codes.unflatten(0, (self.groups, -1)).flatten(3)  # [groups, out / groups, C / groups, kernel]

@@ -1,12 +1,12 @@
 """What approximate layers have in common: quantizers, the integer definition, state, kept weights, conversion."""
 
 import copy
+from collections.abc import Callable
 from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import nn
 
-from hwlut.fields import shorten
 from hwlut.nn.approx.forms import Form
 from hwlut.nn.approx.gradients import gradient_of
 from hwlut.nn.approx.product import Columns, Operand, columns_of, operand, product, totals
@@ -14,7 +14,7 @@ from hwlut.nn.approx.spec import Approximate
 from hwlut.quant import Quantizer
 from hwlut.units import Multiplier
 
-__all__ = ["ApproxLayer", "Multiplied", "check_activations", "real_and_codes"]
+__all__ = ["ApproxLayer", "Multiplied", "in_float32", "real_and_codes"]
 
 _Layer = TypeVar("_Layer", bound="ApproxLayer")
 
@@ -30,12 +30,12 @@ class Multiplied(nn.Module):
     weight_quantizer: Quantizer
     multiplier_digest: torch.Tensor
 
-    def _take(self, spec: Approximate, weight_quantizer: Quantizer) -> None:
+    def _take(self, spec: Approximate, activations: Quantizer, weights: Quantizer) -> None:
         self.multiplier = spec.multiplier
         self.gradient = spec.gradient
         self._gradient = gradient_of(spec.gradient, spec.multiplier)
-        self.activation_quantizer = spec.activation_quantizer()
-        self.weight_quantizer = weight_quantizer
+        self.activation_quantizer = activations
+        self.weight_quantizer = weights
         digest = torch.tensor(list(bytes.fromhex(spec.multiplier.digest)), dtype=torch.uint8)
         self.register_buffer("multiplier_digest", digest)
 
@@ -68,13 +68,31 @@ class ApproxLayer(Multiplied):
     weight: torch.Tensor
     bias: Any
     base: ClassVar[type[nn.Module]]
+    sharing: ClassVar[tuple[str, ...]] = ("tensor",)
+    """What activations may have a step for."""
+
+    def __init__(
+        self,
+        *arguments: Any,
+        multiplier: Multiplier,
+        activations: Quantizer | None = None,
+        weights: Quantizer | None = None,
+        gradient: Any = "ste",
+        **options: Any,
+    ):
+        spec = Approximate(multiplier, activations, weights, gradient)
+        self.base.__init__(self, *arguments, **options)
+        self._make(spec)
 
     def _make(self, spec: Approximate) -> None:
-        quantizer = spec.weight_quantizer()
-        _check_sharing("weights", quantizer, ("tensor", "channel"), "the tensor or each output channel (axis 0)")
-        if quantizer.granularity.kind == "channel" and quantizer.granularity.axis != 0:
-            raise ValueError(f"{type(self).__name__} weights must have channels of axis 0, not {quantizer.granularity}")
-        self._take(spec, quantizer)
+        activations, weights = spec.activation_quantizer(), spec.weight_quantizer()
+        _check_sharing(f"{type(self).__name__} activations", activations, self.sharing)
+        _check_sharing(f"{type(self).__name__} weights", weights, ("tensor", "channel"))
+        if weights.granularity.kind == "channel" and weights.granularity.axis != 0:
+            raise ValueError(
+                f"{type(self).__name__} weights must have channels of axis 0, not {weights.granularity.axis}"
+            )
+        self._take(spec, activations, weights)
         self._kept = _Kept()
         self.to(self.weight.device)
 
@@ -111,11 +129,7 @@ class ApproxLayer(Multiplied):
         """The layer's result on `x`."""
         if not x.is_floating_point():
             raise TypeError(f"{type(self).__name__} input must be floating point, not {x.dtype}")
-        kind = x.device.type
-        if not torch.is_autocast_enabled(kind):
-            return self._float_product(x, *choices).to(x.dtype)
-        with torch.autocast(kind, enabled=False):
-            return self._float_product(x.float(), *choices).to(torch.get_autocast_dtype(kind))
+        return in_float32(lambda x: self._float_product(x, *choices), x)
 
     def _float_product(self, x: torch.Tensor, *choices: Any) -> torch.Tensor:
         form, arranged = self._arranged(x, *choices)
@@ -160,6 +174,15 @@ class ApproxLayer(Multiplied):
         return f"{self.base.extra_repr(self)}, {self.multiplier.name}"
 
 
+def in_float32(run: Callable[..., torch.Tensor], *inputs: torch.Tensor) -> torch.Tensor:
+    """What `run` makes of the inputs, without autocast, in their dtype, or in autocast's where that is on."""
+    kind = inputs[0].device.type
+    if not torch.is_autocast_enabled(kind):
+        return run(*inputs).to(inputs[0].dtype)
+    with torch.autocast(kind, enabled=False):
+        return run(*(x.float() for x in inputs)).to(torch.get_autocast_dtype(kind))
+
+
 def real_and_codes(quantizer: Quantizer, x: torch.Tensor) -> tuple[torch.Tensor | None, Operand]:
     """`x` quantized and dequantized, where a gradient is to go through it, and its codes; observed as in a forward."""
     real = None
@@ -171,15 +194,9 @@ def real_and_codes(quantizer: Quantizer, x: torch.Tensor) -> tuple[torch.Tensor 
         return real, operand(quantizer, x)
 
 
-def check_activations(quantizer: Quantizer, kinds: tuple[str, ...]) -> None:
-    """Refuse activations that share steps otherwise than the layer can."""
-    _check_sharing("activations", quantizer, kinds, "the tensor" if len(kinds) == 1 else "the tensor or each token")
-
-
-def _check_sharing(label: str, quantizer: Quantizer, kinds: tuple[str, ...], words: str) -> None:
-    kind = quantizer.granularity.kind
-    if kind not in kinds:
-        raise ValueError(f"Approximate {label} must have one step for {words}, not one for each {shorten(kind)}")
+def _check_sharing(label: str, quantizer: Quantizer, kinds: tuple[str, ...]) -> None:
+    if quantizer.granularity.kind not in kinds:
+        raise ValueError(f"{label} must have a step for each {' or '.join(kinds)}, not {quantizer.granularity.kind}")
 
 
 class _Kept:

@@ -6,10 +6,7 @@ import torch
 from torch import nn
 
 from hwlut.nn.approx.forms import Form, Linear
-from hwlut.nn.approx.layer import ApproxLayer, check_activations
-from hwlut.nn.approx.spec import Approximate
-from hwlut.quant import Quantizer
-from hwlut.units import Multiplier
+from hwlut.nn.approx.layer import ApproxLayer
 
 __all__ = ["ApproxLinear"]
 
@@ -21,27 +18,7 @@ class ApproxLinear(ApproxLayer, nn.Linear):
     """
 
     base = nn.Linear
-
-    def __init__(
-        self,
-        in_features: int,
-        out_features: int,
-        bias: bool = True,
-        device: Any = None,
-        dtype: Any = None,
-        *,
-        multiplier: Multiplier,
-        activations: Quantizer | None = None,
-        weights: Quantizer | None = None,
-        gradient: Any = "ste",
-    ):
-        spec = Approximate(multiplier, activations, weights, gradient)
-        nn.Linear.__init__(self, in_features, out_features, bias, device, dtype)
-        self._make(spec)
-
-    def _make(self, spec: Approximate) -> None:
-        super()._make(spec)
-        check_activations(self.activation_quantizer, ("tensor", "token"))
+    sharing = ("tensor", "token")
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         if input.shape[-1:] != (self.in_features,):

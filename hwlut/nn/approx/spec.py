@@ -8,6 +8,7 @@ from hwlut.fields import shorten
 from hwlut.fixed import Fixed
 from hwlut.nn.approx.gradients import check_gradient
 from hwlut.quant import Quantizer
+from hwlut.quant.steps import PowerOfTwoSteps
 from hwlut.units import Multiplier
 
 __all__ = ["Approximate"]
@@ -61,6 +62,21 @@ class Approximate:
             symmetric=self.multiplier.b.signed,
             granularity="channel",
             source="dynamic",
+        )
+
+    def second_quantizer(self) -> Quantizer:
+        """A new one for a second operand that is an activation too: like the first one's, with one step."""
+        like, b = self.activation_quantizer(), self.multiplier.b
+        scales = like.scales if isinstance(like.steps, PowerOfTwoSteps) else None
+        return Quantizer(
+            b,
+            scales,
+            steps="real" if scales is None else "power_of_two",
+            symmetric=b.signed,
+            source=like.source,
+            method=like.method,
+            percentile=like.percentile,
+            momentum=like.momentum,
         )
 
 

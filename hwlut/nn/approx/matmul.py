@@ -1,0 +1,82 @@
+"""Products of two activations."""
+
+from typing import Any
+
+import torch
+
+from hwlut.nn.approx.forms import Matmul
+from hwlut.nn.approx.gradients import Gradient, gradient_of
+from hwlut.nn.approx.layer import Multiplied, in_float32, real_and_codes
+from hwlut.nn.approx.product import columns_of, product
+from hwlut.nn.approx.spec import Approximate
+from hwlut.quant import Quantizer
+from hwlut.units import Multiplier
+
+__all__ = ["ApproxMatmul", "approx_bmm"]
+
+
+def approx_bmm(
+    x: torch.Tensor,
+    w: torch.Tensor,
+    multiplier: Multiplier,
+    activations: Quantizer | None = None,
+    weights: Quantizer | None = None,
+    gradient: Any = "ste",
+) -> torch.Tensor:
+    """``x @ w`` by an approximate multiplier, differentiable: real x [..., M, K] and w [..., K, N] to [..., M, N].
+
+    Leading dimensions broadcast as in torch.matmul; the arithmetic is that of `ApproxLayer`, without a bias. The
+    quantizers, of x and of w, are used as they are, not copied; by default one with a real step from the range of
+    each input, for the whole tensor. Steps and zero points must be the same along K: w may have channels of axis -1.
+    """
+    spec = Approximate(multiplier, activations, weights, gradient)
+    x_quantizer = spec.activation_quantizer() if activations is None else activations
+    w_quantizer = spec.second_quantizer() if weights is None else weights
+    return _multiplied(x, w, x_quantizer, w_quantizer, multiplier, gradient_of(gradient, multiplier))
+
+
+class ApproxMatmul(Multiplied):
+    """`approx_bmm` as a module of two arguments, with copies of the quantizers.
+
+    Without `weights`, the second operand has a quantizer like that of the first, with one step for the tensor.
+    """
+
+    def __init__(
+        self,
+        *,
+        multiplier: Multiplier,
+        activations: Quantizer | None = None,
+        weights: Quantizer | None = None,
+        gradient: Any = "ste",
+    ):
+        super().__init__()
+        spec = Approximate(multiplier, activations, weights, gradient)
+        second = spec.second_quantizer() if weights is None else spec.weight_quantizer()
+        self._take(spec, spec.activation_quantizer(), second)
+
+    def forward(self, x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
+        return _multiplied(x, w, self.activation_quantizer, self.weight_quantizer, self.multiplier, self._gradient)
+
+    def extra_repr(self) -> str:
+        return self.multiplier.name
+
+
+def _multiplied(
+    x: torch.Tensor, w: torch.Tensor, of_x: Quantizer, of_w: Quantizer, multiplier: Multiplier, gradient: Gradient
+) -> torch.Tensor:
+    for label, operand in (("x", x), ("w", w)):
+        if not operand.is_floating_point():
+            raise TypeError(f"approx_bmm {label} must be floating point, not {operand.dtype}")
+        if operand.dim() < 2:
+            raise ValueError(f"approx_bmm {label} must have at least two dimensions, not {list(operand.shape)}")
+
+    def run(x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
+        form = Matmul(x.shape, w.shape)
+        (real_x, x_codes), (real_w, w_codes) = real_and_codes(of_x, x), real_and_codes(of_w, w)
+        for label, step, place in (("x", x_codes.step, -1), ("w", w_codes.step, -2)):
+            if step.dim() and step.shape[place] != 1:
+                raise ValueError(f"approx_bmm {label} must have one step along K, not {step.shape[place]}")
+        columns = columns_of(form, x_codes.zero is None, w_codes, multiplier)
+        return product(form, (real_x, real_w), x_codes, w_codes, columns, multiplier, gradient)
+
+    return in_float32(run, x, w)
