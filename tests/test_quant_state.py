@@ -294,4 +294,6 @@ def test_shown_in_one_line():
 
 def test_numbers_of_different_channels_do_not_load():
     with pytest.raises(RuntimeError, match=r"zero_point must be a row of 3 numbers, not \[0, 0\]"):
-        made("real affine", "channel").load_state_dict({"step": torch.ones(3), "zero_point": torch.zeros(2)})
+        made("real affine", "channel").load_state_dict(
+            {"step": torch.ones(3), "zero_point": torch.zeros(2, dtype=torch.int32)}
+        )
