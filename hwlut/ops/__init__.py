@@ -1,6 +1,7 @@
 """Operators of torch, by kernels where they can be built."""
 
-from hwlut.ops.approx_matmul import ExpandedWeights, approx_matmul, approx_matmul_path, expand_weights
+from hwlut.ops.approx_expansion import ExpandedWeights, expand_weights
+from hwlut.ops.approx_matmul import approx_matmul, approx_matmul_path
 from hwlut.ops.evaluate import evaluate, table
 from hwlut.ops.lookup import lookup
 from hwlut.ops.quantized_lookup import quantized_lookup

@@ -1,130 +1,147 @@
-"""Matrix products by an approximate multiplier, exactly the sum of its products."""
+"""Matrix products by an approximate multiplier, exactly the sums of its products."""
 
 import functools
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Protocol
 
 import torch
 
-from hwlut.fixed import Fixed
-from hwlut.ops.launch import INTEGERS
+from hwlut.ops.approx_cost import cost
+from hwlut.ops.approx_expansion import (
+    ExpandedWeights,
+    check_codes,
+    chunks,
+    expand_weights,
+    factors_of,
+    matrices,
+    result,
+    table_of,
+)
+from hwlut.ops.approx_factors import approx_factors
+from hwlut.ops.approx_table import approx_table, sum_of_products
+from hwlut.units.multiplier import PAIRS_LIMIT, Multiplier
 
-__all__ = ["ApproxMultiplier", "ExpandedWeights", "approx_matmul", "approx_matmul_path", "definition", "expand_weights"]
+__all__ = ["approx_matmul", "approx_matmul_path", "definition"]
 
-_AT_ONCE = 1 << 22  # products that the definition holds at a time
-_TABLE_BITS = 24  # operand bits of a table that is made
-
-
-class ApproxMultiplier(Protocol):
-    """What is asked of a multiplier: `hwlut.units.Multiplier` gives it."""
-
-    @property
-    def a(self) -> Fixed: ...
-    @property
-    def b(self) -> Fixed: ...
-    def __call__(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor: ...
-    def products(self) -> torch.Tensor: ...
-    def factors(self) -> Any: ...
-    def exact_bound(self, k: int) -> int: ...
-    def __hash__(self) -> int: ...
+_TABULATED = 1 << 16  # pairs that are worth a table whatever the number of products
 
 
-@dataclass(frozen=True, eq=False)
-class ExpandedWeights:
-    """Second operands of a matrix product made ready for one multiplier, by `expand_weights`."""
-
-    codes: torch.Tensor
-    multiplier: ApproxMultiplier
-
-    @property
-    def shape(self) -> torch.Size:
-        """[..., K, N] of the codes."""
-        return self.codes.shape
-
-    def to(self, device: torch.device | str) -> "ExpandedWeights":
-        """The same weights on `device`, expanded as its kernels like it."""
-        return expand_weights(self.codes.to(device), self.multiplier)
-
-
-def expand_weights(b: torch.Tensor, multiplier: ApproxMultiplier) -> ExpandedWeights:
-    """The codes `b` [..., K, N] expanded once, to be given to `approx_matmul` in their place."""
-    _check("b", b)
-    return ExpandedWeights(b, multiplier)
-
-
-def approx_matmul(a: torch.Tensor, b: torch.Tensor | ExpandedWeights, multiplier: ApproxMultiplier) -> torch.Tensor:
+def approx_matmul(a: torch.Tensor, b: torch.Tensor | ExpandedWeights, multiplier: Multiplier) -> torch.Tensor:
     """``sum over k of multiplier(a[..., m, k], b[..., k, n])``, exactly: int32 or int64 [..., M, N].
 
     Parameters
     ----------
-    a: codes [..., M, K], uint8, int8, int16, int32 or int64, taken to lie in the format ``multiplier.a``.
-    b: codes [..., K, N] in the format ``multiplier.b``, or `ExpandedWeights` of them for the same multiplier.
+    a: codes [..., M, K], uint8, int8, int16, int32 or int64, taken to lie in the format ``multiplier.a``: one outside
+        it is held to the nearer end.
+    b: codes [..., K, N] in the format ``multiplier.b`` likewise, or `ExpandedWeights` of them for this multiplier.
     multiplier: a `Multiplier`.
 
     Leading dimensions broadcast as in torch.matmul. The result is int64 where ``multiplier.exact_bound(K)`` does not
-    fit int32. Raises TypeError for another kind of tensor, ValueError for shapes that do not fit or another
-    multiplier than that of the expanded weights.
+    fit int32. Raises TypeError for another kind of argument, ValueError for shapes or devices that do not fit and for
+    weights that were expanded for another multiplier.
     """
-    if isinstance(b, ExpandedWeights):
-        if b.multiplier != multiplier:
-            raise ValueError("approx_matmul multiplier must be the one its weights were expanded for")
-        b = b.codes
-    _check("a", a)
-    _check("b", b)
-    if a.shape[-1] != b.shape[-2]:
-        raise ValueError(f"approx_matmul a must be [..., M, {b.shape[-2]}] like b, not {list(a.shape)}")
-    if b.device != a.device:
-        raise ValueError(f"approx_matmul b must be on {a.device} like a, not {b.device}")
-    return definition(a, b, multiplier)
+    codes = b.codes if isinstance(b, ExpandedWeights) else b
+    check_codes("a", a, multiplier)
+    check_codes("b", codes, multiplier)
+    if isinstance(b, ExpandedWeights) and b.multiplier is not multiplier and b.multiplier.digest != multiplier.digest:
+        raise ValueError("approx_matmul multiplier must be the one that the weights were expanded for")
+    (m, k), (depth, n) = a.shape[-2:], codes.shape[-2:]
+    if k != depth:
+        raise ValueError(f"approx_matmul a must be [..., M, {depth}] beside b, not {list(a.shape)}")
+    if codes.device != a.device:
+        raise ValueError(f"approx_matmul b must be on {a.device} like a, not {codes.device}")
+    try:
+        shape = torch.broadcast_shapes(a.shape[:-2], codes.shape[:-2])
+    except RuntimeError:
+        raise ValueError(
+            f"approx_matmul a and b must broadcast in their leading dimensions, not {list(a.shape)} and"
+            f" {list(codes.shape)}"
+        ) from None
+    path = approx_matmul_path(multiplier, m, k, n, a.device)
+    if path == "torch":
+        return definition(a, codes, multiplier)
+    batch = codes.shape[:-2]
+    shared = math.prod(batch) == 1  # then every row of a meets the same b
+    count = math.prod(shape)
+    rows = a.expand(*shape, m, k).reshape(*((1, count * m) if shared else (count, m)), k)
+    spread = functools.partial(_spread, batch=batch, shape=torch.Size([1]) if shared else shape)
+    if path == "table":
+        sums = _by_table(rows, spread(matrices(codes)), multiplier)
+    else:
+        expanded = b if isinstance(b, ExpandedWeights) else expand_weights(b, multiplier)
+        sums = _by_factors(rows, expanded, spread)
+    return sums.reshape(*shape, m, n)
 
 
-def approx_matmul_path(multiplier: ApproxMultiplier, m: int, k: int, n: int, device: torch.device | str = "cpu") -> str:
-    """How `approx_matmul` computes [m, k] times [k, n] on `device`: "factors", "table" or "torch"."""
-    return "torch"
+def _spread(tensor: torch.Tensor, batch: torch.Size, shape: torch.Size) -> torch.Tensor:
+    """[prod(batch), ...] broadcast to [prod(shape), ...]."""
+    rest = tensor.shape[1:]
+    if math.prod(batch) == math.prod(shape):
+        return tensor
+    return tensor.reshape(*batch, *rest).expand(*shape, *rest).reshape(math.prod(shape), *rest)
 
 
-def definition(a: torch.Tensor, b: torch.Tensor, multiplier: ApproxMultiplier) -> torch.Tensor:
+def _by_table(a: torch.Tensor, b: torch.Tensor, multiplier: Multiplier) -> torch.Tensor:
+    dtype = result(multiplier, a.shape[2])  # where it is int32, sums are taken modulo 2^32 throughout
+    total: torch.Tensor | int = 0
+    for plane in table_of(multiplier, a.device):
+        for start, stop in chunks(a.shape[2], a.shape[2] if dtype == torch.int32 else plane.depth):
+            arguments = (plane.entries, multiplier.a.min, multiplier.b.min, plane.offset)
+            sums = approx_table(a[..., start:stop], b[:, start:stop], *arguments).to(dtype)
+            total = total + (sums if plane.weight == 1 else plane.weight * sums)
+    assert isinstance(total, torch.Tensor)
+    return total
+
+
+def _by_factors(a: torch.Tensor, b: ExpandedWeights, spread: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
+    low, q = b.multiplier.a.min, spread(b.q)
+    no_p, no_q = q.new_empty(0, dtype=torch.int32), torch.zeros_like(q, dtype=torch.int32)
+    if result(b.multiplier, a.shape[2]) == torch.int32:  # modulo 2^32 throughout
+        first, *others = b.parts
+        total = approx_factors(a, first.u, b.p.int(), spread(first.v), q.int(), low)
+        for part in others:
+            total += part.weight * approx_factors(a, part.u, no_p, spread(part.v), no_q, low)
+        return total
+    total = q[:, None].expand(-1, a.shape[1], -1).clone()
+    if len(b.p):
+        total += b.p[a.long().clamp(low, b.multiplier.a.max) - low].sum(-1, keepdim=True)
+    for part in b.parts:
+        sums = approx_factors(a[..., part.start : part.stop], part.u, no_p, spread(part.v), no_q, low)
+        total += part.weight * sums.long()
+    return total
+
+
+def approx_matmul_path(multiplier: Multiplier, m: int, k: int, n: int, device: torch.device | str = "cpu") -> str:
+    """How `approx_matmul` computes [m, k] times [k, n] on `device`: the way of least cost.
+
+    "factors", as a short sum of matrix products; "table", by the table of its products, of up to 256 x 256; or
+    "torch", the definition, where there is neither.
+    """
+    device = torch.device(device)
+    planes = len(table_of(multiplier, device))
+    factors = factors_of(multiplier, result(multiplier, k) == torch.int64, device)
+    if factors is None:
+        return "table" if planes else "torch"
+    known = cost(device)
+    return "factors" if not planes or known.factors(factors.terms, n) <= planes * known.table(m, n) else "table"
+
+
+def definition(a: torch.Tensor, b: torch.Tensor, multiplier: Multiplier) -> torch.Tensor:
     """What `approx_matmul` of codes means, in plain torch, a bounded number of products at a time."""
-    m, k, n = *a.shape[-2:], b.shape[-1]
-    shape = torch.broadcast_shapes(a.shape[:-2], b.shape[:-2])
-    product = _product(multiplier, a.device)
-    total = torch.zeros(*shape, m, n, dtype=torch.int64, device=a.device)
-    if not total.numel():
-        return total.to(_result(multiplier, k))
-    rows = max(1, min(m, _AT_ONCE // (total.numel() // m)))
-    depth = max(1, _AT_ONCE // (total.numel() // m * rows))
-    for row in range(0, m, rows):
-        for start in range(0, k, depth):
-            left = a[..., row : row + rows, start : start + depth, None].long()
-            right = b[..., None, start : start + depth, :].long()
-            total[..., row : row + rows, :] += product(left, right).sum(-2, dtype=torch.int64)
-    return total.to(_result(multiplier, k))
+    (m, k), n = a.shape[-2:], b.shape[-1]
+    tabulated = min(PAIRS_LIMIT, max(_TABULATED, m * k * n))
+    product = _look_up(multiplier, a.device) if multiplier.pairs <= tabulated else multiplier
+    held_a, held_b = (
+        codes.long().clamp(format.min, format.max) for codes, format in ((a, multiplier.a), (b, multiplier.b))
+    )
+    return sum_of_products(held_a, held_b, product).to(result(multiplier, k))
 
 
-def _product(multiplier: ApproxMultiplier, device: torch.device) -> Callable[..., torch.Tensor]:
-    """The multiplier on int64 tensors, by its table where that is not too large."""
-    if multiplier.a.bits + multiplier.b.bits > _TABLE_BITS:
-        return multiplier
-    products, low_a, low_b = _products(multiplier, device), multiplier.a.min, multiplier.b.min
-    columns = products.shape[1]
-    flat = products.flatten()
-    return lambda a, b: flat[(a - low_a) * columns + (b - low_b)]
+def _look_up(multiplier: Multiplier, device: torch.device) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+    flat, (low_a, low_b) = _products(multiplier, device), (multiplier.a.min, multiplier.b.min)
+    return lambda a, b: flat[((a - low_a) << multiplier.b.bits) + (b - low_b)]
 
 
-@functools.lru_cache(maxsize=16)
-def _products(multiplier: ApproxMultiplier, device: torch.device) -> torch.Tensor:
-    return multiplier.products().to(device)
-
-
-def _result(multiplier: ApproxMultiplier, k: int) -> torch.dtype:
-    return torch.int32 if multiplier.exact_bound(k) < 1 << 31 else torch.int64
-
-
-def _check(label: str, codes: object) -> None:
-    if not isinstance(codes, torch.Tensor):
-        raise TypeError(f"approx_matmul {label} must be a tensor, not {type(codes).__name__}")
-    if codes.dtype not in INTEGERS:
-        raise TypeError(f"approx_matmul {label} must be uint8, int8, int16, int32 or int64, not {codes.dtype}")
-    if codes.dim() < 2:
-        raise ValueError(f"approx_matmul {label} must have at least two dimensions, not shape {tuple(codes.shape)}")
+@functools.lru_cache(maxsize=2)
+def _products(multiplier: Multiplier, device: torch.device) -> torch.Tensor:
+    return multiplier.products().flatten().to(device)
