@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from hwlut.cli.form import Comparison, Lanes, Multiplier, Reloadable, chosen_form
+from hwlut.cli.form import Comparison, Lanes, Multiplier, Reloadable, Requantizer, Terms, chosen_form
 from hwlut.cli.screen import columns, emit
 from hwlut.cli.table import Json, Scale, TablePath, open_table, writing
 
@@ -21,6 +21,8 @@ def gen_rtl(
     reloadable: Reloadable = False,
     comparison: Comparison = None,
     multiplier: Multiplier = None,
+    terms: Terms = None,
+    requantize: Requantizer = None,
     folder: Annotated[Path, typer.Option("-o", metavar="DIR", help="Where the files go.")] = Path("."),
     force: Annotated[bool, typer.Option("--force", help="Overwrite files of another unit or scale.")] = False,
     as_json: Json = False,
@@ -32,7 +34,7 @@ def gen_rtl(
     from hwlut.hdl import generate
 
     opened = open_table(table)
-    form = chosen_form(lanes, reloadable, comparison, multiplier)
+    form = chosen_form(lanes, reloadable, comparison, multiplier, terms, requantize)
     rtl = generate(opened.unit, scale=scale, stages=stages, reset=reset, **form)
     with writing(folder):
         verilog, description = rtl.save(folder, force=force)

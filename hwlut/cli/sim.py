@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hwlut.cli.form import Comparison, Lanes, Multiplier, Reloadable, chosen_form
+from hwlut.cli.form import Comparison, Lanes, Multiplier, Reloadable, Requantizer, Terms, chosen_form
 from hwlut.cli.screen import emit
 from hwlut.cli.table import Json, Scale, TablePath, open_table
 
@@ -27,6 +27,8 @@ def sim(
     reloadable: Reloadable = False,
     comparison: Comparison = None,
     multiplier: Multiplier = None,
+    terms: Terms = None,
+    requantize: Requantizer = None,
     waves: Annotated[Path | None, typer.Option(metavar="FILE", help="Record a waveform.")] = None,
     seed: Annotated[int, typer.Option(help="Of the random stalls.")] = 0,
     as_json: Json = False,
@@ -36,7 +38,7 @@ def sim(
 
     opened = open_table(table)
     design: Path | Rtl | None = verilog
-    if form := chosen_form(lanes, reloadable, comparison, multiplier):
+    if form := chosen_form(lanes, reloadable, comparison, multiplier, terms, requantize):
         from hwlut.hdl import generate
 
         if verilog is not None:

@@ -28,6 +28,7 @@ class UnitComponent(wiring.Component):
     scale: the hard-wired scale, or None where none is or it comes with each beat.
     latency: cycles from an accepted input to its output when nothing stalls.
     cycles_per_beat: cycles between accepted inputs when nothing stalls.
+    sum: of a component that adds up products over its beats, what the ``.rtl.json`` says of that; else None.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class UnitComponent(wiring.Component):
         latency: int,
         cycles_per_beat: int = 1,
         load_beat: Beat | None = None,
+        sum: dict[str, Any] | None = None,
     ):
         self.unit = unit
         self.input_beat = input_beat
@@ -48,6 +50,7 @@ class UnitComponent(wiring.Component):
         self.scale = scale
         self.latency = latency
         self.cycles_per_beat = cycles_per_beat
+        self.sum = sum
         members = {"i": wiring.In(input_beat.signature()), "o": wiring.Out(output_beat.signature())}
         if load_beat is not None:
             members["load"] = wiring.In(load_beat.signature())
@@ -63,7 +66,8 @@ def component(unit: Unit, *, scale: int | None = None, stages: int | None = None
     unit: any kind that can become hardware.
     scale: hard-wires one of the unit's scales; None leaves it to each beat where there are several.
     stages: rows of pipeline registers, the latency in cycles; None is the kind's default.
-    form: options of the kind. A Pwl has lanes, reloadable, comparison and multiplier (`PwlComponent`).
+    form: options of the kind. A Pwl has lanes, reloadable, comparison and multiplier (`PwlComponent`), a Multiplier
+        terms, lanes and requantize (`DotComponent`).
 
     Raises ValueError for a unit that cannot become hardware, or not with these options.
     """

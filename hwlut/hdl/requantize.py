@@ -1,13 +1,15 @@
 """Hardware of a requantization: multiply, shift, saturate."""
 
-from amaranth.hdl import Const, Module
+from collections.abc import Collection
+
+from amaranth.hdl import Const, Module, Value
 
 from hwlut.hdl.arithmetic import choose, named, round_shift, saturate
 from hwlut.hdl.component import UnitComponent, checked_stages, component
 from hwlut.hdl.stream import Beat, BeatField, Pipeline, shape_of
 from hwlut.units.requantize import STAGES, Requantize
 
-__all__ = ["RequantizeComponent"]
+__all__ = ["RequantizeComponent", "channel_field", "requantized"]
 
 _CUTS = {1: (), 2: ("multiply",), 3: ("multiply", "round")}
 
@@ -24,10 +26,9 @@ class RequantizeComponent(UnitComponent):
     unit: Requantize
 
     def __init__(self, unit: Requantize, stages: int):
-        user = BeatField("channel", (unit.channels - 1).bit_length(), False) if unit.channels > 1 else None
         super().__init__(
             unit,
-            Beat((BeatField("acc", unit.input.bits, unit.input.signed, None),), user),
+            Beat((BeatField("acc", unit.input.bits, unit.input.signed, None),), channel_field(unit)),
             Beat((BeatField("y", unit.output.bits, unit.output.signed, None),)),
             scale=None,
             latency=stages,
@@ -35,28 +36,38 @@ class RequantizeComponent(UnitComponent):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        unit, cuts = self.unit, _CUTS[self.latency]
         pipeline = Pipeline(m, self.i, self.o)
-        acc = pipeline.payload.acc
-        channel = pipeline.payload.channel if unit.channels > 1 else None
-
-        # Multiply.
-        product = named(m, "product", acc * choose(m, "multiplier", channel, unit.multipliers))
-        shift = choose(m, "shift", channel, unit.shifts)
-        if isinstance(shift, int):
-            (product,) = pipeline.register_if("multiply" in cuts, product=product)
-        else:
-            product, shift = pipeline.register_if("multiply" in cuts, product=product, shift=shift)
-
-        # Round.
-        rounded = named(m, "rounded", round_shift(product, shift, unit.rounding))
-        (rounded,) = pipeline.register_if("round" in cuts, rounded=rounded)
-
-        # Add the zero point and saturate.
-        shifted = named(m, "shifted", rounded + Const(unit.zero_point))
-        (y,) = pipeline.register(y=named(m, "result", saturate(shifted, unit.output), shape_of(unit.output)))
+        channel = pipeline.payload.channel if self.unit.channels > 1 else None
+        y = requantized(m, pipeline, self.unit, pipeline.payload.acc, channel, _CUTS[self.latency])
         pipeline.finish(y=y)
         return m
+
+
+def channel_field(unit: Requantize) -> BeatField | None:
+    """The field by which a beat names its channel, where there are several."""
+    return BeatField("channel", (unit.channels - 1).bit_length(), False) if unit.channels > 1 else None
+
+
+def requantized(
+    m: Module, pipeline: Pipeline, unit: Requantize, acc: Value, channel: Value | None, cuts: Collection[str]
+) -> Value:
+    """What `unit` makes of `acc`, in a row of registers, and in one behind each of "multiply" and "round" in `cuts`."""
+    # Multiply.
+    product = named(m, "product", acc * choose(m, "multiplier", channel, unit.multipliers))
+    shift = choose(m, "shift", channel, unit.shifts)
+    if isinstance(shift, int):
+        (product,) = pipeline.register_if("multiply" in cuts, product=product)
+    else:
+        product, shift = pipeline.register_if("multiply" in cuts, product=product, shift=shift)
+
+    # Round.
+    rounded = named(m, "rounded", round_shift(product, shift, unit.rounding))
+    (rounded,) = pipeline.register_if("round" in cuts, rounded=rounded)
+
+    # Add the zero point and saturate.
+    shifted = named(m, "shifted", rounded + Const(unit.zero_point))
+    (y,) = pipeline.register(y=named(m, "result", saturate(shifted, unit.output), shape_of(unit.output)))
+    return y
 
 
 @component.register(Requantize)

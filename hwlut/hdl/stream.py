@@ -1,5 +1,6 @@
 """Valid/ready streams: what a beat holds, and the pipeline skeleton every component is built on."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +9,7 @@ from amaranth.lib import data, stream
 
 from hwlut.fixed import Fixed
 
-__all__ = ["BeatField", "Beat", "Pipeline", "shape_of"]
+__all__ = ["BeatField", "Beat", "Pipeline", "registers", "shape_of"]
 
 
 def shape_of(format: Fixed) -> Shape:
@@ -58,6 +59,20 @@ class Beat:
         return stream.Signature(data.StructLayout(members))
 
 
+def registers(m: Module, row: int, values: Mapping[str, ValueLike | None]) -> tuple[Any, ...]:
+    """A register for each of the values, in their order, loaded under the conditions open in `m`; None stays None."""
+    later: list[Signal | None] = []
+    for name, value in values.items():
+        if value is None:
+            later.append(None)
+            continue
+        value = Value.cast(value)
+        copy = Signal(value.shape(), name=f"{name}_{row}", reset_less=True)
+        m.d.sync += copy.eq(value)
+        later.append(copy)
+    return tuple(later)
+
+
 class Pipeline:
     """A valid/ready pipeline, written from top to bottom inside an ``elaborate``.
 
@@ -101,24 +116,30 @@ class Pipeline:
         m, row = self._m, self._row
         self._row += 1
         valid = Signal(name=f"valid_{row}")
-        later: list[Signal | None] = []
         with m.If(self.move):
             m.d.sync += valid.eq(self._valid)
-            for name, value in values.items():
-                if value is None:
-                    later.append(None)
-                    continue
-                value = Value.cast(value)
-                copy = Signal(value.shape(), name=f"{name}_{row}", reset_less=True)
-                m.d.sync += copy.eq(value)
-                later.append(copy)
+            later = registers(m, row, values)
         self._valid = valid
         self.held = self.held | valid
-        return tuple(later)
+        return later
 
     def register_if(self, here: bool, /, **values: ValueLike | None) -> tuple[Any, ...]:
         """`register` where `here` is true, else the values as they are."""
         return self.register(**values) if here else tuple(values.values())
+
+    def accumulate(self, shape: Shape, value: Value, last: Value, /, **values: ValueLike | None) -> tuple[Any, ...]:
+        """One row that adds `value` up: the sum of the beats from behind the one before with `last` up to the next one.
+
+        Behind this row only that one counts, with the given `values` as they were in it: (sum, *values). The sum is
+        taken modulo 2^width of `shape`.
+        """
+        m = self._m
+        first = Signal(init=1, name="first")
+        total = Signal(shape, name="acc", reset_less=True)
+        with m.If(self.move & self._valid):
+            m.d.sync += [total.eq(Mux(first, 0, total) + value), first.eq(last)]
+        self._valid = self._valid & last
+        return (total, *self.register(**values))
 
     def finish(self, **fields: ValueLike) -> None:
         """Drive the output stream; its payload's members are the `fields`."""

@@ -118,10 +118,11 @@ def check(
         found.tool = _implementation(engine)
     else:
         from hwlut.verify.runs import plan_runs
+        from hwlut.verify.sums import sums
 
         rtl = _rtl(unit, scale, verilog)
         scale = rtl.description["scale"]
-        vectors = stimulus(unit, scale, seed)
+        vectors = sums(unit, rtl.description, seed) if "sum" in rtl.description else stimulus(unit, scale, seed)
         with tempfile.TemporaryDirectory(prefix="hwlut-waves-") as folder:
             trace = None if waves is None else Path(folder) / "waves"
             _simulate(found, plan_runs(unit, rtl.description, vectors, against, seed), engine, rtl, seed, trace)
@@ -136,7 +137,7 @@ def check(
         against=f"{against} ({kernel})" if (kernel := _implementation(against)) else against,
         scale=scale,
         seed=seed,
-        vectors=len(next(iter(vectors.inputs.values()))),
+        vectors=len(next(iter(vectors.labels.values()))),
         exhaustive=vectors.exhaustive,
         scope=vectors.scope,
         passes=tuple(found.passes),

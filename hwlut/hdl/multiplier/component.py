@@ -3,9 +3,11 @@
 from amaranth.hdl import Module, Value
 
 from hwlut.hdl.component import UnitComponent, checked_stages, component
+from hwlut.hdl.multiplier.dot import DotComponent, dot_component
 from hwlut.hdl.multiplier.product import product
 from hwlut.hdl.stream import Beat, BeatField, Pipeline
 from hwlut.units.multiplier import STAGES, Multiplier
+from hwlut.units.requantize import Requantize
 
 __all__ = ["MultiplierComponent"]
 
@@ -46,7 +48,20 @@ class MultiplierComponent(UnitComponent):
 
 
 @component.register(Multiplier)
-def _component(unit: Multiplier, *, scale: int | None = None, stages: int | None = None) -> MultiplierComponent:
+def _component(
+    unit: Multiplier,
+    *,
+    scale: int | None = None,
+    stages: int | None = None,
+    terms: int | None = None,
+    lanes: int | None = None,
+    requantize: Requantize | None = None,
+) -> MultiplierComponent | DotComponent:
     if scale is not None:
         raise ValueError(f"Multiplier scale must not be given, not {scale}")
+    if terms is not None:
+        return dot_component(unit, stages, terms, lanes, requantize)
+    for name, given in (("lanes", lanes), ("requantize", requantize)):
+        if given is not None:
+            raise ValueError(f"Multiplier {name} must be given with terms")
     return MultiplierComponent(unit, checked_stages(stages, STAGES, max(_CUTS), "Multiplier"))
