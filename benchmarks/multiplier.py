@@ -9,7 +9,6 @@ import copy
 import ctypes
 import json
 import os
-import statistics
 import subprocess
 import tempfile
 import time
@@ -24,6 +23,7 @@ from torch.nn import functional
 from torch.nn.utils import parametrize
 
 from benchmarks.report import Row, report
+from benchmarks.timing import medians
 from examples.data import mnist
 from examples.models import LeNet5
 from hwlut import Fixed, Multiplier
@@ -56,19 +56,6 @@ def _of_terms(terms: int) -> Multiplier:
     unit = Multiplier(family="table", signed=True, products=codes[:, None] * codes + u.T @ v)
     assert unit.factors().terms == terms
     return unit
-
-
-def _medians(repeats: int, *calls: Callable[[], object]) -> list[float]:
-    """Median wall time of each call, made in turn; a first round is not counted."""
-    rounds = []
-    for _ in range(repeats + 1):
-        times = []
-        for call in calls:
-            start = time.perf_counter()
-            call()
-            times.append(time.perf_counter() - start)
-        rounds.append(times)
-    return [statistics.median(times) for times in zip(*rounds[1:])]
 
 
 def _compiled(folder: Path) -> Callable[..., None]:
@@ -112,7 +99,7 @@ def _shape_rows(name: str, shape: tuple[int, int, int], few: list[tuple[Multipli
         kept = expand_weights(b, unit)
         assert torch.equal(approx_matmul(a, kept, unit), _expected(a, b, unit))
         calls.append(partial(approx_matmul, a, kept, unit))
-    float32, integers, ours, *rest = _medians(5, lambda: x @ y, lambda: torch._int_mm(a, b), *calls)
+    float32, integers, ours, *rest = medians(5, lambda: x @ y, lambda: torch._int_mm(a, b), *calls)
     bound = _VBMI if "avx512_vbmi" in Path("/proc/cpuinfo").read_text() else _AVX2
     rows = [_ratio(f"any 8-bit table, {name}", ours, "torch float32 matmul", float32, bound)]
     for seconds, (unit, most) in zip(rest, few):
@@ -127,7 +114,7 @@ def _loop_rows(name: str, shape: tuple[int, int, int], folder: Path) -> list[Row
     places = [(codes.int() + 128).to(torch.uint8) for codes in (a, b)]
     sums = torch.empty(shape[0], shape[2], dtype=torch.int32)
     pointers = [tensor.data_ptr() for tensor in (*places, table, sums)]
-    ours, looped, gathered = _medians(
+    ours, looped, gathered = medians(
         5,
         lambda: approx_matmul(a, kept, _ANY_TABLE),
         lambda: loop(*pointers, *shape),
@@ -205,7 +192,7 @@ def training_rows() -> list[Row]:
         net = copy.deepcopy(model)
         convert(net, Approximate(unit), [batch])
         approximate.append(net)
-    baseline, *ours = _medians(11, step(plain), *map(step, approximate))
+    baseline, *ours = medians(11, step(plain), *map(step, approximate))
     return [
         Row(
             name=f"training step of LeNet-5, batch of 100, {label}",
@@ -275,7 +262,7 @@ def _on_device(call: Callable[[], object]) -> float:
         call()
         torch.cuda.synchronize()
 
-    return _medians(5, waited)[0]
+    return medians(5, waited)[0]
 
 
 def main() -> None:

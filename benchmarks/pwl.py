@@ -6,7 +6,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +16,7 @@ import torch
 import hwlut
 from benchmarks.area import area_rows
 from benchmarks.report import Row, report
+from benchmarks.timing import medians
 from hwlut.accuracy import accuracy
 from hwlut.fit.genetic import Chords, Genetic
 from hwlut.fit.lines import Moments
@@ -41,19 +41,6 @@ from hwlut.verify.verilator import run
 _BEATS = 1 << 22
 _GENERATIONS = 50
 _PUBLISHED = "GQA-LUT's published table"
-
-
-def _seconds(repeats: int, *calls: Callable[[], object]) -> list[float]:
-    """Median wall time of each call, made in turn; a first round is not counted."""
-    rounds = []
-    for _ in range(repeats + 1):
-        times = []
-        for call in calls:
-            start = time.perf_counter()
-            call()
-            times.append(time.perf_counter() - start)
-        rounds.append(times)
-    return [statistics.median(times) for times in zip(*rounds[1:])]
 
 
 def _mse(unit: Pwl, domain: tuple[float, float] | None = None) -> float:
@@ -144,8 +131,8 @@ def fit_rows() -> list[Row]:
         def shell(*arguments: str) -> Callable[[], object]:
             return lambda: subprocess.run([command, *arguments], cwd=folder, check=True, capture_output=True)
 
-        (once_loaded,) = _seconds(15, lambda: hwlut.fit("gelu", 8))
-        fit, help = _seconds(5, shell("fit", "gelu"), shell("--help"))
+        (once_loaded,) = medians(15, lambda: hwlut.fit("gelu", 8))
+        fit, help = medians(5, shell("fit", "gelu"), shell("--help"))
         return [
             Row(
                 name="fit of gelu, 8 segments, int8 input, 7 scales, once loaded",
@@ -177,7 +164,7 @@ def genetic_rows() -> list[Row]:
         found.append(method.evolve(errors, 7, method.search, 0))
 
     found: list[np.ndarray] = []
-    ours, baseline = _seconds(1, lambda: run(vectorised), lambda: run(scalar))
+    ours, baseline = medians(1, lambda: run(vectorised), lambda: run(scalar))
     _passed(all(np.array_equal(found[0], other) for other in found))
     rows = [
         Row(
@@ -237,7 +224,7 @@ def _engine_row(unit: Pwl, scale: int | None, label: str) -> Row:
     once = source.pack(stimulus(unit, scale, 0).inputs)
     beats = np.tile(once, (_BEATS // len(once), 1))
     job = Job(rtl=rtl, inputs={source.name: beats}, expected={sink.name: len(beats)}, independent=True)
-    (seconds,) = _seconds(3, lambda: run([job]))
+    (seconds,) = medians(3, lambda: run([job]))
     return Row(
         name=f"batch engine on every core, 4 M beats of gelu_8, {label}",
         unit="vectors/s",
@@ -250,7 +237,7 @@ def _engine_row(unit: Pwl, scale: int | None, label: str) -> Row:
 def simulation_rows() -> list[Row]:
     """The Verilated batch engine, on every core, and the check built on it."""
     unit = _shipped("gelu_8")
-    (warm,) = _seconds(5, lambda: _passed(hwlut.check(unit).ok))
+    (warm,) = medians(5, lambda: _passed(hwlut.check(unit).ok))
     return [
         _engine_row(unit, None, "a scale in each"),
         _engine_row(unit, 5, "hard-wired scale"),
@@ -289,7 +276,7 @@ def cuda_rows() -> list[Row]:
     def timed(run: Callable[[], torch.Tensor]) -> Callable[[], None]:
         return lambda: (run(), torch.cuda.synchronize())[1]
 
-    ours, baseline = _seconds(
+    ours, baseline = medians(
         50, timed(lambda: lookup(codes, entries, -128)), timed(lambda: torch.nn.functional.gelu(floats))
     )
     against = "torch gelu of 64 M float32"
@@ -310,7 +297,7 @@ def _lookup_row(output: Fixed | None, label: str) -> Row:
     floats = torch.randn(1_000_000, generator=generator)
     codes = torch.randint(-128, 128, (1_000_000,), generator=generator, dtype=torch.int8)
     entries = table(_shipped("gelu_8").replace(output=output), 5)
-    ours, baseline = _seconds(50, lambda: lookup(codes, entries, -128), lambda: torch.nn.functional.gelu(floats))
+    ours, baseline = medians(50, lambda: lookup(codes, entries, -128), lambda: torch.nn.functional.gelu(floats))
     return Row(
         name=f"look-up op ({implementation('lookup', 'cpu')}), 1 thread, 1 M int8 codes, {label}",
         unit="s",
@@ -345,7 +332,7 @@ def _activation_row(label: str, x: torch.Tensor, module: PwlActivation) -> Row:
             return lambda: function(x)
         return lambda: torch.autograd.grad(function(x), x, torch.ones_like(x))
 
-    ours, baseline = _seconds(50, call(module), call(torch.nn.functional.gelu))
+    ours, baseline = medians(50, call(module), call(torch.nn.functional.gelu))
     return Row(
         name=f"PwlActivation gelu_8 ({implementation('quantized_lookup', 'cpu')}), 1 thread, 1 M floats, {label}",
         unit="s",
