@@ -1,0 +1,179 @@
+"""How much each choice of one layer alone changes what a model does."""
+
+import json
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from hwlut.fields import shorten
+from hwlut.files import digest_of, read_bytes, write_atomic
+from hwlut.unit import Unit
+
+__all__ = ["Harm", "Measure", "put", "sensitivities"]
+
+Measure = Callable[[nn.Module, Any], Any]
+"""A number for a model on a batch, the less the better: its loss, for one."""
+
+_SCHEMA = "hwlut.sensitivities/1"
+_LIMIT = 64 << 20
+
+
+class Harm:
+    """How much worse than at first a model does on some batches: called on the model, gives a number.
+
+    Parameters
+    ----------
+    model: as it is at first, which is measured at once.
+    data: batches, read once and held: each a tensor, a tuple of positional or a dict of keyword arguments.
+    measure: a `Measure`, of which the mean over the batches counts, less that at first; by default the mean squared
+        difference of the model's output, a tensor, from that at first.
+
+    The model runs in evaluation mode, without gradients, and is in its modes afterwards. `key` tells one such
+    measurement from another, by what the model gave at first.
+    """
+
+    def __init__(self, model: nn.Module, data: Iterable[Any], measure: Measure | None = None):
+        self._batches = list(data)
+        if not self._batches:
+            raise ValueError("sensitivities data must be at least one batch")
+        self._measure = measure
+        with _evaluating(model):
+            if measure is None:
+                self._outputs = [_output(model, batch) for batch in self._batches]
+                parts: list[Any] = [output.double().cpu().numpy().tobytes() for output in self._outputs]
+            else:
+                self._base = self._mean(model, measure)
+                parts = [self._base]
+        self.key = digest_of(measure is None, *parts)
+
+    def __call__(self, model: nn.Module) -> float:
+        with _evaluating(model):
+            if self._measure is not None:
+                return self._mean(model, self._measure) - self._base
+            pairs = zip(self._batches, self._outputs)
+            squares = [float((_output(model, batch).double() - at_first).square().sum()) for batch, at_first in pairs]
+            return math.fsum(squares) / sum(output.numel() for output in self._outputs)
+
+    def _mean(self, model: nn.Module, measure: Measure) -> float:
+        return math.fsum(float(measure(model, batch)) for batch in self._batches) / len(self._batches)
+
+
+def sensitivities(
+    model: nn.Module,
+    data: Iterable[Any],
+    choices: Mapping[str, Iterable[Any]],
+    apply: Callable[[nn.Module, Any], nn.Module],
+    measure: Measure | None = None,
+    *,
+    file: str | Path | None = None,
+    progress: Callable[[int, int, str], None] | None = None,
+) -> dict[tuple[str, Any], float]:
+    """What `hwlut.search.assign` needs: by (layer, choice), how much the choice harms where it alone is applied.
+
+    Parameters
+    ----------
+    data, measure: as for `Harm`.
+    choices: of every layer, by its name in the model, the choices it has, any hashables.
+    apply: gives the module that stands in for a layer with a choice, and leaves the layer as it is.
+    file: keeps what was measured, written anew after each choice, so that an interrupted run goes on.
+    progress: called after each choice with how many are done, of how many, and the layer.
+
+    Afterwards the model holds the very modules it held, in their modes. Raises ValueError for unknown layers, no
+    batches, a result that is not finite, or a file of another measurement.
+    """
+    wanted = [(layer, choice) for layer, given in choices.items() for choice in given]
+    places = {layer: _module(model, layer) for layer, _ in wanted}
+    harm = Harm(model, data, measure)
+    kept = {} if file is None or not Path(file).exists() else _read(Path(file), harm.key)
+    found = {}
+    for done, (layer, choice) in enumerate(wanted, 1):
+        label = json.dumps([layer, choice.digest if isinstance(choice, Unit) else repr(choice)])
+        if label not in kept:
+            with _standing_in(model, places[layer], apply(places[layer], choice)):
+                kept[label] = harm(model)
+            if not math.isfinite(kept[label]):
+                raise ValueError(f"sensitivity of layer {layer!r}, choice {shorten(choice)} must be finite")
+            if file is not None:
+                content = {"schema": _SCHEMA, "key": harm.key, "values": kept}
+                write_atomic(Path(file), json.dumps(content, indent=1) + "\n")
+        found[layer, choice] = kept[label]
+        if progress is not None:
+            progress(done, len(wanted), layer)
+    return found
+
+
+def _module(model: nn.Module, name: str) -> nn.Module:
+    """The submodule of that name."""
+    found = dict(model.named_modules(remove_duplicate=False)).get(name) if name else None
+    if found is None:
+        raise ValueError(f"layer must be the name of a module in the model, not {shorten(name)}")
+    return found
+
+
+def put(model: nn.Module, old: nn.Module, new: nn.Module) -> None:
+    """`new` at every place of `old`, in its mode."""
+    new.train(old.training)
+    names = [name for name, module in model.named_modules(remove_duplicate=False) if module is old]
+    for name in names:
+        parent, _, own = name.rpartition(".")
+        setattr(model.get_submodule(parent), own, new)
+
+
+@contextmanager
+def _standing_in(model: nn.Module, layer: nn.Module, other: nn.Module) -> Iterator[None]:
+    """`other` at the places of `layer`, for a while."""
+    if not isinstance(other, nn.Module):
+        raise TypeError(f"sensitivities apply must return a module, not {shorten(other)}")
+    modes = [(module, module.training) for module in layer.modules()]
+    put(model, layer, other)
+    try:
+        yield
+    finally:
+        put(model, other, layer)
+        for module, training in modes:
+            module.training = training
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def _output(model: nn.Module, batch: Any) -> torch.Tensor:
+    if isinstance(batch, dict):
+        output = model(**batch)
+    else:
+        output = model(*batch) if isinstance(batch, (tuple, list)) else model(batch)
+    if not isinstance(output, torch.Tensor):
+        raise TypeError(f"sensitivities need a model whose output is a tensor, or a measure; not {shorten(output)}")
+    return output
+
+
+def _read(path: Path, key: str) -> dict[str, float]:
+    """What the file holds of the measurement `key`."""
+    try:
+        content = json.loads(read_bytes(path, _LIMIT))
+    except RecursionError:
+        content = None
+    except json.JSONDecodeError:
+        content = None
+    if not isinstance(content, dict) or set(content) != {"schema", "key", "values"} or content["schema"] != _SCHEMA:
+        raise ValueError(f"{path}: sensitivities must be an object of schema, which is {_SCHEMA}, key and values")
+    if content["key"] != key:
+        raise ValueError(f"{path}: sensitivities must be of this model, data and measure, not of others")
+    values = content["values"]
+    if not isinstance(values, dict) or not all(type(value) in (int, float) for value in values.values()):
+        raise ValueError(f"{path}: values must be an object of numbers, not {shorten(values)}")
+    return values
