@@ -6,7 +6,7 @@ import typer
 
 from hwlut.cli.table import open_table
 
-__all__ = ["Comparison", "Lanes", "Multiplier", "Reloadable", "Requantizer", "Terms", "chosen_form"]
+__all__ = ["Combinational", "Comparison", "Lanes", "Multiplier", "Reloadable", "Requantizer", "Terms", "chosen_form"]
 
 Lanes = Annotated[int | None, typer.Option(help="Codes, or of sums pairs, a beat; 1 unless given.")]
 Reloadable = Annotated[bool, typer.Option("--reloadable", help="Add a stream that loads another table.")]
@@ -18,6 +18,9 @@ Terms = Annotated[int | None, typer.Option(help="Of a multiplier: add up to this
 Requantizer = Annotated[
     str | None, typer.Option("--requantize", metavar="TABLE", help="With --terms: this Requantize after the sum.")
 ]
+Combinational = Annotated[
+    bool, typer.Option("--combinational", help="Of a multiplier: plain ports a, b and p, no clock.")
+]
 
 
 def chosen_form(
@@ -27,6 +30,7 @@ def chosen_form(
     multiplier: str | None,
     terms: int | None,
     requantize: str | None,
+    combinational: bool,
 ) -> dict[str, Any]:
     """The options given, as `hwlut.hdl.generate` takes them."""
     options = {
@@ -36,5 +40,6 @@ def chosen_form(
         "multiplier": multiplier,
         "terms": terms,
         "requantize": None if requantize is None else open_table(requantize).unit,
+        "combinational": combinational or None,
     }
     return {name: value for name, value in options.items() if value is not None}

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from hwlut.cli.form import Comparison, Lanes, Multiplier, Reloadable, Requantizer, Terms, chosen_form
+from hwlut.cli.form import Combinational, Comparison, Lanes, Multiplier, Reloadable, Requantizer, Terms, chosen_form
 from hwlut.cli.screen import columns, emit
 from hwlut.cli.table import Json, Scale, TablePath, open_table, writing
 
@@ -23,6 +23,7 @@ def gen_rtl(
     multiplier: Multiplier = None,
     terms: Terms = None,
     requantize: Requantizer = None,
+    combinational: Combinational = False,
     folder: Annotated[Path, typer.Option("-o", metavar="DIR", help="Where the files go.")] = Path("."),
     force: Annotated[bool, typer.Option("--force", help="Overwrite files of another unit or scale.")] = False,
     as_json: Json = False,
@@ -34,7 +35,7 @@ def gen_rtl(
     from hwlut.hdl import generate
 
     opened = open_table(table)
-    form = chosen_form(lanes, reloadable, comparison, multiplier, terms, requantize)
+    form = chosen_form(lanes, reloadable, comparison, multiplier, terms, requantize, combinational)
     rtl = generate(opened.unit, scale=scale, stages=stages, reset=reset, **form)
     with writing(folder):
         verilog, description = rtl.save(folder, force=force)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hwlut.cli.form import Comparison, Lanes, Multiplier, Reloadable, Requantizer, Terms, chosen_form
+from hwlut.cli.form import Combinational, Comparison, Lanes, Multiplier, Reloadable, Requantizer, Terms, chosen_form
 from hwlut.cli.screen import emit
 from hwlut.cli.table import Json, Scale, TablePath, open_table
 
@@ -29,6 +29,7 @@ def sim(
     multiplier: Multiplier = None,
     terms: Terms = None,
     requantize: Requantizer = None,
+    combinational: Combinational = False,
     waves: Annotated[Path | None, typer.Option(metavar="FILE", help="Record a waveform.")] = None,
     seed: Annotated[int, typer.Option(help="Of the random stalls.")] = 0,
     as_json: Json = False,
@@ -38,7 +39,7 @@ def sim(
 
     opened = open_table(table)
     design: Path | Rtl | None = verilog
-    if form := chosen_form(lanes, reloadable, comparison, multiplier, terms, requantize):
+    if form := chosen_form(lanes, reloadable, comparison, multiplier, terms, requantize, combinational):
         from hwlut.hdl import generate
 
         if verilog is not None:

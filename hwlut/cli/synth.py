@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hwlut.cli.form import Comparison, Lanes, Multiplier, Reloadable, Requantizer, Terms, chosen_form
+from hwlut.cli.form import Combinational, Comparison, Lanes, Multiplier, Reloadable, Requantizer, Terms, chosen_form
 from hwlut.cli.plot import picture_format, save_picture
 from hwlut.cli.screen import columns, emit, progress
 from hwlut.cli.table import Json, Scale, Table, TablePath, open_table
@@ -29,6 +29,7 @@ def synth(
     multiplier: Multiplier = None,
     terms: Terms = None,
     requantize: Requantizer = None,
+    combinational: Combinational = False,
     compare: Annotated[bool, typer.Option("--compare", help="Set it beside what could stand in its place.")] = False,
     plot: Annotated[
         Path | None, typer.Option(metavar="FILE", help="With --compare: draw error against area into FILE.")
@@ -39,7 +40,7 @@ def synth(
     if plot is not None and not compare:
         raise ValueError("--plot must be given with --compare")
     opened = open_table(table)
-    form = chosen_form(lanes, reloadable, comparison, multiplier, terms, requantize)
+    form = chosen_form(lanes, reloadable, comparison, multiplier, terms, requantize, combinational)
     if compare and form:
         raise ValueError(f"--compare must be given without --{next(iter(form))}")
     if compare:

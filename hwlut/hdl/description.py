@@ -57,15 +57,19 @@ def _check(content: Any) -> None:
         raise ValueError(f"digest must be 64 hexadecimal digits, not {shorten(content['digest'])}")
     if content["scale"] is not None:
         _check_integer("scale", content["scale"], 0, 62)
-    if content["reset"] not in RESETS:
+    if content["reset"] is not None and content["reset"] not in RESETS:
         raise ValueError(f"reset must be one of {', '.join(RESETS)}, not {shorten(content['reset'])}")
-    for key in ("latency", "cycles_per_beat"):
-        _check_integer(key, content[key], 1, _CYCLES_LIMIT)
+    clocked = content["reset"] is not None
+    _check_integer("latency", content["latency"], int(clocked), _CYCLES_LIMIT if clocked else 0)
+    _check_integer("cycles_per_beat", content["cycles_per_beat"], 1, _CYCLES_LIMIT)
     if not isinstance(content["ports"], list):
         raise TypeError(f"ports must be a list, not {shorten(content['ports'])}")
     for port in content["ports"]:
         _check_port(port)
-    _check_streams(content)
+    if clocked:
+        _check_streams(content)
+    else:
+        _check_plain(content)
     _check_sum(content)
 
 
@@ -102,6 +106,16 @@ def _check_port(port: Any) -> None:
         for frac in fracs:
             if frac is not None:
                 _check_integer(f"{label} frac", frac, 0, 64)
+
+
+def _check_plain(content: Mapping[str, Any]) -> None:
+    """Ports of a combinational design: inputs and outputs, each a field of its own name."""
+    names = [port["name"] for port in content["ports"]]
+    if len(set(names)) != len(names) or {port["dir"] for port in content["ports"]} != {"input", "output"}:
+        raise ValueError("ports must be inputs and outputs of different names")
+    for port in content["ports"]:
+        if [(field["name"], field["bits"]) for field in port["fields"]] != [(port["name"], port["width"])]:
+            raise ValueError(f"{port['name']} must be one field of its name and width where there is no reset")
 
 
 def _check_streams(content: Mapping[str, Any]) -> None:

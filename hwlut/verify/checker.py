@@ -117,10 +117,13 @@ def check(
         found.compare(vectors.results(against), vectors.results(engine), vectors.labels)
         found.tool = _implementation(engine)
     else:
+        from hwlut.hdl.streamed import streamed
         from hwlut.verify.runs import plan_runs
         from hwlut.verify.sums import sums
 
         rtl = _rtl(unit, scale, verilog)
+        if rtl.description["reset"] is None:
+            rtl = streamed(unit, rtl)
         scale = rtl.description["scale"]
         vectors = sums(unit, rtl.description, seed) if "sum" in rtl.description else stimulus(unit, scale, seed)
         with tempfile.TemporaryDirectory(prefix="hwlut-waves-") as folder:

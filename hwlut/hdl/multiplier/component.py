@@ -9,9 +9,27 @@ from hwlut.hdl.stream import Beat, BeatField, Pipeline
 from hwlut.units.multiplier import STAGES, Multiplier
 from hwlut.units.requantize import Requantize
 
-__all__ = ["MultiplierComponent"]
+__all__ = ["CombinationalComponent", "MultiplierComponent"]
 
 _CUTS: dict[int, tuple[str, ...]] = {1: (), 2: ("sum",), 3: ("operands", "sum")}
+
+
+class CombinationalComponent(UnitComponent):
+    """A `Multiplier` as hardware without a register: fields ``a`` and ``b`` in, ``p`` out in the same cycle."""
+
+    unit: Multiplier
+
+    def __init__(self, unit: Multiplier):
+        super().__init__(unit, *_beats(unit), scale=None, latency=0)
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.d.comb += [
+            self.o.valid.eq(self.i.valid),
+            self.i.ready.eq(self.o.ready),
+            self.o.payload.p.eq(product(m, self.unit, self.i.payload.a, self.i.payload.b)),
+        ]
+        return m
 
 
 class MultiplierComponent(UnitComponent):
@@ -26,13 +44,7 @@ class MultiplierComponent(UnitComponent):
     unit: Multiplier
 
     def __init__(self, unit: Multiplier, stages: int):
-        super().__init__(
-            unit,
-            Beat(tuple(BeatField(name, f.bits, f.signed, None) for name, f in (("a", unit.a), ("b", unit.b)))),
-            Beat((BeatField("p", unit.product.bits, unit.product.signed, None),)),
-            scale=None,
-            latency=stages,
-        )
+        super().__init__(unit, *_beats(unit), scale=None, latency=stages)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -47,6 +59,15 @@ class MultiplierComponent(UnitComponent):
         return m
 
 
+def _beats(unit: Multiplier) -> tuple[Beat, Beat]:
+    """The factors, and the product."""
+    fields = [
+        BeatField(name, format.bits, format.signed, None)
+        for name, format in (("a", unit.a), ("b", unit.b), ("p", unit.product))
+    ]
+    return Beat(tuple(fields[:2])), Beat(tuple(fields[2:]))
+
+
 @component.register(Multiplier)
 def _component(
     unit: Multiplier,
@@ -56,12 +77,17 @@ def _component(
     terms: int | None = None,
     lanes: int | None = None,
     requantize: Requantize | None = None,
-) -> MultiplierComponent | DotComponent:
+    combinational: bool = False,
+) -> MultiplierComponent | CombinationalComponent | DotComponent:
     if scale is not None:
         raise ValueError(f"Multiplier scale must not be given, not {scale}")
+    if combinational and (stages, terms) != (None, None):
+        raise ValueError(f"Multiplier {'terms' if stages is None else 'stages'} must not be given with combinational")
     if terms is not None:
         return dot_component(unit, stages, terms, lanes, requantize)
     for name, given in (("lanes", lanes), ("requantize", requantize)):
         if given is not None:
             raise ValueError(f"Multiplier {name} must be given with terms")
+    if combinational:
+        return CombinationalComponent(unit)
     return MultiplierComponent(unit, checked_stages(stages, STAGES, max(_CUTS), "Multiplier"))
