@@ -15,6 +15,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <limits>
 #include <vector>
 
 #include "integers.h"
@@ -223,6 +224,10 @@ void by_rows(const Problem& p, int threads) {
 template <class Code>
 void to_bytes(const void* codes, std::int64_t low, std::int64_t entries, std::int64_t count, std::uint8_t* bytes) {
     const auto typed = static_cast<const Code*>(codes);
+    if (sizeof(Code) == 1 && entries == CODES && low == std::numeric_limits<Code>::min()) {  // no code is outside
+        for (std::int64_t i = 0; i < count; ++i) bytes[i] = static_cast<std::uint8_t>(typed[i] - low);
+        return;
+    }
     for (std::int64_t i = 0; i < count; ++i)
         bytes[i] = static_cast<std::uint8_t>(std::clamp<std::int64_t>(typed[i], low, low + entries - 1) - low);
 }

@@ -1,8 +1,8 @@
 """What the ways to a matrix product by a multiplier cost, as measured: the one place of these figures.
 
-One thread, uint8 codes, several shapes of 2^24 to 2^30 products, in ns a product. AVX2: an AMD EPYC (Zen 3), as the
-headers of kernels/approx_table.cpp and approx_factors.cpp tell. AVX512: the table by VBMI permutations on a Sapphire
-Rapids core; the factors are reckoned from the AVX2 figure, by the width of the registers. CUDA: reckoned.
+ns a product, of one thread and 8-bit codes. AVX2: measured on an AMD EPYC (Zen 3), from 256 x 512 x 512 to 1024^3 and
+at the convolutions of ResNet-18, as the headers of kernels/approx_table.cpp and approx_factors.cpp tell. AVX512 and
+cuda: reckoned, from the width of the registers and from published rates, until they are measured.
 """
 
 from typing import NamedTuple
@@ -13,9 +13,9 @@ __all__ = ["Cost", "cost"]
 
 
 class Cost(NamedTuple):
-    """ns a product: of each 16-bit term, and of a table."""
+    """ns a product, by factors or by a table."""
 
-    term: float
+    term: float  # of each 16-bit term
     expansion: float  # of a code of a, shared by the columns of b
     added: float  # by rows of products made for each code
     built: float  # those rows, shared by the rows of the longer side
@@ -31,13 +31,13 @@ class Cost(NamedTuple):
 
     @property
     def most_terms(self) -> int:
-        """Above it, factors cost more than any table."""
-        return int(self.plain / self.term)
+        """Above it, a table costs less at 256 x 256: no factors are looked for, which takes seconds to minutes."""
+        return int(self.table(256, 256) / self.term)
 
 
 _COSTS = {
     "AVX2": Cost(term=0.016, expansion=0.6, added=0.065, built=23, plain=0.6),
-    "AVX512": Cost(term=0.005, expansion=0.6, added=0.066, built=0, plain=0.6),
+    "AVX512": Cost(term=0.005, expansion=0.6, added=0.035, built=23, plain=0.6),
     "cuda": Cost(term=1e-5, expansion=1e-3, added=5e-4, built=0, plain=1e-3),
 }
 _OTHERS = Cost(term=0.6, expansion=1, added=0.6, built=0, plain=0.6)

@@ -14,6 +14,7 @@ from hwlut.ops.approx_factors import pack
 from hwlut.ops.approx_table import CODES
 from hwlut.ops.approx_terms import Group, groups
 from hwlut.ops.launch import INTEGERS
+from hwlut.ops.lookup import lookup
 from hwlut.units.multiplier import Multiplier
 
 __all__ = ["ExpandedWeights", "check_codes", "chunks", "expand_weights", "factors_of", "matrices", "result", "table_of"]
@@ -36,7 +37,7 @@ class Plane(NamedTuple):
 
 
 class _Group(NamedTuple):
-    """``weight * sum over t of u[a, t] * v[b, t]``; its sums over up to `depth` values of k fit int32."""
+    """``weight * sum over t of u[a, t] * v[t, b]``; its sums over up to `depth` values of k fit int32."""
 
     weight: int
     u: torch.Tensor
@@ -102,14 +103,13 @@ def expand_weights(b: torch.Tensor, multiplier: Multiplier) -> ExpandedWeights:
     if factors is None:
         none = torch.empty(0, dtype=torch.int64, device=b.device)
         return ExpandedWeights(b, multiplier, (), none, none)
-    places = matrices(b).long().clamp(multiplier.b.min, multiplier.b.max) - multiplier.b.min
+    codes, low = matrices(b), multiplier.b.min
     parts = []
     for group in factors.groups:
+        v = torch.stack([lookup(codes, column, low) for column in group.v], dim=2)
         for start, stop in chunks(depth, group.depth if wide else depth):
-            parts.append(
-                _Part(group.weight, start, stop, group.u, pack(group.v[places[:, start:stop]].transpose(2, 3)))
-            )
-    return ExpandedWeights(b, multiplier, tuple(parts), factors.p, factors.q[places].sum(1))
+            parts.append(_Part(group.weight, start, stop, group.u, pack(v[:, start:stop])))
+    return ExpandedWeights(b, multiplier, tuple(parts), factors.p, lookup(codes, factors.q, low).sum(1))
 
 
 def matrices(codes: torch.Tensor) -> torch.Tensor:
@@ -123,6 +123,7 @@ def chunks(depth: int, most: int) -> Iterator[tuple[int, int]]:
         yield start, min(start + most, depth)
 
 
+@functools.lru_cache(maxsize=1024)
 def result(multiplier: Multiplier, k: int) -> torch.dtype:
     """The dtype that is proven to hold the sum of `k` products."""
     return torch.int32 if multiplier.exact_bound(k) <= INT32 else torch.int64
@@ -161,7 +162,7 @@ def factors_of(multiplier: Multiplier, wide: bool, device: torch.device) -> Fact
         _Group(
             group.weight,
             torch.from_numpy(group.u.T.copy()).to(device),
-            torch.from_numpy(group.v.T.copy()).to(device),
+            torch.from_numpy(group.v).to(device),
             INT32 // max(1, int(group.bound)),
         )
         for group in found
