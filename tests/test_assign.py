@@ -77,6 +77,20 @@ def test_dropped_points_are_looked_at_again(problem, widths):
     )
 
 
+@pytest.mark.parametrize("seed", range(150))
+def test_a_poor_start_is_improved_by_the_smallest_step(seed, monkeypatch):
+    """Small numbers make ties, and sums next to the best, frequent."""
+    monkeypatch.setattr(knapsack, "_WIDTHS", (2, 1 << 20))
+    monkeypatch.setattr(knapsack, "_TAIL", 1)
+    rng = np.random.default_rng(seed)
+    costs, sensitivities = table(rng.integers(0, 9, (5, 4))), table(rng.integers(0, 9, (5, 4)))
+    choices = {layer: range(4) for layer in range(5)}
+    budget = min(cost for cost, _ in every(choices, costs, sensitivities)) + int(rng.integers(3, 12))
+    sums = [(s, c) for c, s in every(choices, costs, sensitivities) if c <= budget]
+    found = assign(choices, costs, sensitivities, budget)
+    assert (found.sensitivity, found.cost) == min(sums)
+
+
 def table(array):
     return {(layer, choice): number for layer, row in enumerate(array.tolist()) for choice, number in enumerate(row)}
 

@@ -129,6 +129,23 @@ def test_osu018_and_delay(osu018):
     assert netlist.delay_by.startswith("OpenSTA ") and 0.3 < netlist.delay < 0.7
 
 
+def test_delay_without_a_clock(osu018):
+    verilog = "module m(input a, input b, output y); assign y = ~(a & b); endmodule\n"
+    netlist = map_verilog(verilog, "m")
+    assert netlist.cells == {"NAND2X1": 1} and netlist.registers == 0
+    assert netlist.delay_by.startswith("OpenSTA ") and 0 < netlist.delay < 0.3
+
+
+def test_outputs_that_share_a_register_are_timed(osu018):
+    verilog = (
+        "module m(input clk, input a, output [4:0] y);\n"
+        "  reg r; always @(posedge clk) r <= a;\n"
+        "  assign y = {r, 1'b0, r, r, 1'b1};\nendmodule\n"
+    )
+    netlist = map_verilog(verilog, "m")
+    assert netlist.cells["DFFPOSX1"] == 1 and netlist.delay_by.startswith("OpenSTA ")
+
+
 def test_delay_without_opensta(cells, monkeypatch):
     monkeypatch.setattr(flow, "_find_sta", lambda: None)
     netlist = map_verilog("module m(input clk, input a, output y); assign y = ~a; endmodule\n", "m", "liberty", None)

@@ -108,7 +108,7 @@ def map_verilog(verilog: str, module: str, target: str = "liberty", liberty: Lib
 
     Parameters
     ----------
-    verilog, module: the text, and its top module, whose clock is ``clk``.
+    verilog, module: the text, and its top module, whose clock is ``clk``, if it has one.
     target: one of TARGETS.
     liberty: the cells of target "liberty"; by default OSU's for TSMC 180 nm.
 
@@ -152,8 +152,10 @@ def map_verilog(verilog: str, module: str, target: str = "liberty", liberty: Lib
             if liberty:
                 (work / "cells.lib").symlink_to(liberty.path.resolve())
             log = _run_yosys(yosys, script, module, work, liberty)
-            found = _counted(json.loads((work / "cells.json").read_text()), module, target, liberty)
-            found |= _timed(log, sta, module, work) if liberty else {"delay": None, "delay_by": None}
+            design = json.loads((work / "cells.json").read_text())
+            found = _counted(design, module, target, liberty)
+            clocked = "clk" in design["modules"][module]["ports"]
+            found |= _timed(log, sta, module, clocked, work) if liberty else {"delay": None, "delay_by": None}
             (folder / "netlist.json").write_text(json.dumps(found))
             for file in ("mapped.v", "flat.v"):
                 shutil.copyfile(work / file, folder / file)
@@ -206,7 +208,7 @@ def _counted(design: Mapping[str, Any], module: str, target: str, liberty: Liber
     return {"cells": cells, **kinds, "area": area, "gate_equivalents": gate_equivalents}
 
 
-def _timed(log: str, sta: tuple[str, str] | None, module: str, folder: Path) -> dict[str, Any]:
+def _timed(log: str, sta: tuple[str, str] | None, module: str, clocked: bool, folder: Path) -> dict[str, Any]:
     """The shortest clock period, ns: by OpenSTA from and to registers and ports, else abc's for the logic alone."""
     if sta is None:
         estimates = re.findall(r"^ABC:.*\bDelay =\s*([\d.]+) ps", log, re.MULTILINE)
@@ -217,7 +219,7 @@ def _timed(log: str, sta: tuple[str, str] | None, module: str, folder: Path) -> 
         "read_liberty cells.lib",
         "read_verilog mapped.v",
         f"link_design {module}",
-        f"create_clock -name clk -period {_PERIOD} [get_ports clk]",
+        f"create_clock -name clk -period {_PERIOD}" + (" [get_ports clk]" if clocked else ""),
         "set_input_delay 0 -clock clk [all_inputs]",
         "set_output_delay 0 -clock clk [all_outputs]",
         "report_checks -path_delay max -digits 4",
