@@ -118,7 +118,7 @@ def test_in_the_amaranth_simulator(lanes, terms):
 def test_stages(lanes, requantized, stages):
     unit, form = UNITS["columns"], {"lanes": lanes, "terms": 6}
     if requantized:
-        form["requantize"] = ratio(accumulator(unit, 6))
+        form["requantize"] = ratio(accumulator(unit, 6), multipliers=(5, 9, 30)[:lanes], shifts=(6, 5, 4)[:lanes])
     least, *_, most = numbers = stages
     for stages in numbers:
         report = hwlut.check(unit, "pysim", verilog=generate(unit, stages=stages, **form))
@@ -224,6 +224,9 @@ def test_against_a_kernel():
     unit = UNITS["mixed"]
     vectors = sums(unit, generate(unit, lanes=3, terms=7).description, 0)
     assert np.array_equal(vectors.results("cpu"), vectors.results("reference"))
+    if not torch.cuda.is_available():
+        with pytest.raises(ToolError, match="^cuda: no GPU that torch can use"):
+            vectors.results("cuda")
 
 
 def run(script, unit, **form):

@@ -15,7 +15,7 @@ from hwlut.units.multiplier import PAIRS_LIMIT
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["EXHAUSTIVE_LIMIT", "Stimulus", "evaluator", "stimulus"]
+__all__ = ["EXHAUSTIVE_LIMIT", "Stimulus", "check_device", "evaluator", "stimulus"]
 
 EXHAUSTIVE_LIMIT = 1 << 22
 """Up to this many vectors every code is checked."""
@@ -183,11 +183,12 @@ def products(unit: Multiplier, engine: str) -> Callable[["torch.Tensor", "torch.
         )
     from hwlut import ops
 
-    _need(engine)
+    check_device(engine)
     return lambda a, b: ops.approx_matmul(a.to(engine)[:, None], b.to(engine)[None], unit).reshape(-1).cpu()
 
 
-def _need(engine: str) -> None:
+def check_device(engine: str) -> None:
+    """Raises ToolError where `engine` is cuda and there is no GPU."""
     import torch
 
     if engine == "cuda" and not torch.cuda.is_available():
@@ -200,5 +201,5 @@ def evaluator(unit: Unit, engine: str) -> Callable[["torch.Tensor", dict[str, in
         return lambda codes, arguments: unit(codes, **arguments)
     from hwlut import ops
 
-    _need(engine)
+    check_device(engine)
     return lambda codes, arguments: ops.evaluate(unit, codes.to(engine), **arguments)

@@ -10,7 +10,7 @@ from hwlut.hdl.description import summed_requantize
 from hwlut.unit import Unit
 from hwlut.units import Multiplier, Requantize
 from hwlut.verify.beats import streams
-from hwlut.verify.stimulus import Stimulus
+from hwlut.verify.stimulus import Stimulus, check_device
 
 __all__ = ["sums"]
 
@@ -63,6 +63,7 @@ def sums(unit: Unit, description: Mapping[str, Any], seed: int) -> Stimulus:
         if engine == "reference":
             found = np.add.reduceat(products[pairs].sum(1), starts)
         else:
+            check_device(engine)
             parts = [pairs[start:end].ravel() for start, end in zip(starts, ends)]
             found = np.array([_matmul(unit, a[part], b[part], engine) for part in parts])
         return found if requantize is None else _requantized(requantize, found, channels[ends - 1])
