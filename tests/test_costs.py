@@ -21,7 +21,7 @@ def unit(number):
 
 def block(**changes):
     figures = {"area": 96.0, "gate_equivalents": 4.0, "delay": 0.5, "registers": 1}
-    return Block(**{"name": "b", "liberty": "cells.lib", "tool": "Yosys 0.23", **figures, **changes})
+    return Block(**{"name": "b", "form": "", "liberty": "cells.lib", "tool": "Yosys 0.23", **figures, **changes})
 
 
 @pytest.fixture
@@ -29,7 +29,8 @@ def stand_in(monkeypatch):
     """Makes a synthesis a look-up of the last value of the table; gives the names of what was mapped."""
     mapped = []
 
-    def synthesize(given, *, target, liberty):
+    def synthesize(given, *, target, liberty, verilog):
+        assert (verilog is None) == (given.name != "unit_0")
         mapped.append(given.name)
         if given.values[-1] < 0:
             raise ValueError("stopped")
@@ -83,6 +84,13 @@ def test_what_was_done_before_a_failure_is_kept(stand_in, tmp_path):
     assert unit(1).digest in CostTable.load(path).blocks
 
 
+def test_a_form_of_its_own(stand_in, tmp_path):
+    path = tmp_path / "costs.json"
+    assert synthesized([unit(0)], file=path, form={"stages": 2})[unit(0)].form == "stages=2"
+    with pytest.raises(ValueError, match=f"^{re.escape(str(path))}: costs must be of form '', not 'stages=2'$"):
+        synthesized([unit(0)], file=path)
+
+
 def test_a_cost_counts_blocks():
     table = CostTable({unit(1).digest: block(), unit(2).digest: block(area=48.0, gate_equivalents=None)})
     assert table.cost()("any", unit(1)) == 96 and table.cost("delay")("any", unit(2)) == 0.5
@@ -130,7 +138,10 @@ GOOD = {"a": dict(vars(block()))}
         ("[1]", "costs must be an object of schema, which is hwlut.costs/1, and units"),
         ('{"schema": "hwlut.costs/2", "units": {}}', "costs must be an object of schema, which is hwlut.costs/1"),
         ('{"schema": "hwlut.costs/1", "units": []}', r"units must be an object, not \[\]"),
-        ({"a": {"name": "x"}}, "unit 'a' must be an object of area, delay, gate_equivalents, liberty, name, registers"),
+        (
+            {"a": {"name": "x"}},
+            "unit 'a' must be an object of area, delay, form, gate_equivalents, liberty, name, registers",
+        ),
         ({"a": GOOD["a"] | {"area": "96"}}, "Block area must be a number, not '96'"),
         ({"a": GOOD["a"] | {"area": None}}, "Block area must be a number, not None"),
         ({"a": GOOD["a"] | {"delay": -1}}, "Block delay must be a finite number from 0, not -1"),

@@ -108,7 +108,8 @@ def stand_in(monkeypatch, tmp_path):
         unit.replace(name=name).save(shipped / f"{name}.json")
     areas = {"exact": 900, "mul8u_drum6": 700, "drum4": 500, "mul8u_loa": 600}
 
-    def synthesize_each(units, *, target, liberty):
+    def synthesize_each(units, *, target, liberty, form):
+        assert form == {"combinational": True}
         for place, unit in reversed(list(enumerate(units))):
             area = areas[unit.name]
             netlist = Netlist(target, "Yosys", {}, 47, 0, area, area / 4, 2.0, "sta", "", "")

@@ -21,6 +21,7 @@ __all__ = ["Block", "CostTable", "synthesized"]
 
 _SCHEMA = "hwlut.costs/1"
 _LIMIT = 64 << 20
+_SHARED = ("form", "liberty", "tool")
 _FIGURES = ("area", "gate_equivalents", "delay", "registers")
 
 
@@ -29,7 +30,8 @@ class Block:
     """A unit's hardware in standard cells, before layout, as `hwlut.verify.synthesis.synthesize` tells it.
 
     area: um^2. gate_equivalents: the same in two-input NANDs, None where the liberty has none. delay: ns, None where
-    unknown. registers: flip-flops. liberty: name of the cell library's file. tool: what mapped it, with versions.
+    unknown. registers: flip-flops. form: the options of `hwlut.hdl.generate`, as text; empty for the default design.
+    liberty: name of the cell library's file. tool: what mapped it, with versions.
     """
 
     name: str
@@ -37,11 +39,12 @@ class Block:
     gate_equivalents: float | None
     delay: float | None
     registers: int
+    form: str
     liberty: str
     tool: str
 
     def __post_init__(self) -> None:
-        for key in ("name", "liberty", "tool"):
+        for key in ("name", *_SHARED):
             if not isinstance(getattr(self, key), str):
                 raise TypeError(f"Block {key} must be a string, not {shorten(getattr(self, key))}")
         for key in _FIGURES:
@@ -54,17 +57,17 @@ class Block:
                 raise ValueError(f"Block {key} must be a finite number from 0, not {value}")
 
     @classmethod
-    def of(cls, found: "Synthesis") -> "Block":
+    def of(cls, found: "Synthesis", form: str = "") -> "Block":
         """The figures of one synthesis; ValueError where its netlist was compared with the unit and differs."""
         if not found.ok:
             raise ValueError(f"{found.unit}: the netlist is not the unit: {found.recheck}")
         figures = {key: getattr(found.netlist, key) for key in (*_FIGURES, "tool")}
-        return cls(name=found.unit, liberty=found.liberty or "", **figures)
+        return cls(name=found.unit, form=form, liberty=found.liberty or "", **figures)
 
 
 @dataclasses.dataclass(frozen=True)
 class CostTable:
-    """Blocks by the digest of their unit, all of one cell library and one version of the tools, so that they compare.
+    """Blocks by the digest of their unit, all of one form, cell library and version of the tools, so that they compare.
 
     ``table[unit]`` is the block of a unit; `cost` makes a `Cost` of them.
     """
@@ -73,7 +76,7 @@ class CostTable:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "blocks", MappingProxyType(dict(self.blocks)))
-        for key in ("liberty", "tool"):
+        for key in _SHARED:
             found = sorted({getattr(block, key) for block in self.blocks.values()})
             if len(found) > 1:
                 raise ValueError(f"costs must be of one {key}, not of {' and '.join(found)}")
@@ -149,29 +152,34 @@ def synthesized(
     *,
     file: str | Path | None = None,
     liberty: str | Path | None = None,
+    form: Mapping[str, Any] | None = None,
     executor: Executor | None = None,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> CostTable:
-    """The costs of `units`, each in the form that `hwlut.hdl.generate` gives it by default.
+    """The costs of `units`.
 
     Parameters
     ----------
     file: a table to start from, where it is there, and to keep: written anew with each block that is done, so that an
         interrupted run goes on.
     liberty: the cell library's file; OSU's for TSMC 180 nm unless given.
+    form: options of `hwlut.hdl.generate`, such as ``{"combinational": True}``; the default design without.
     executor: where they are mapped; by default processes of this machine, one a core, started by spawning.
     progress: called after each with how many are done, of how many, and its name.
 
-    Raises ValueError where a netlist is not its unit or the file's blocks are of another liberty or tool, ToolError
-    for missing tools.
+    Raises ValueError where a netlist is not its unit, or the file's blocks are of another form, liberty or tool, and
+    ToolError for missing tools.
     """
     from hwlut.verify.synthesis import synthesize_each
 
     wanted = {unit.digest: unit for unit in units}
     table = CostTable.load(file) if file is not None and Path(file).exists() else CostTable()
+    named = " ".join(f"{name}={value}" for name, value in sorted((form or {}).items()))
+    if other := {block.form for block in table.blocks.values()} - {named}:
+        raise ValueError(f"{file}: costs must be of form {named!r}, not {other.pop()!r}")
     missing = [unit for digest, unit in wanted.items() if digest not in table.blocks]
-    for done, (place, found) in enumerate(synthesize_each(missing, liberty=liberty, executor=executor), 1):
-        table = CostTable({**table.blocks, missing[place].digest: Block.of(found)})
+    for done, (place, found) in enumerate(synthesize_each(missing, liberty=liberty, form=form, executor=executor), 1):
+        table = CostTable({**table.blocks, missing[place].digest: Block.of(found, named)})
         if file is not None:
             table.save(file)
         if progress is not None:

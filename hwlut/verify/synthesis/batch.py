@@ -2,10 +2,12 @@
 
 import multiprocessing
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from pathlib import Path
+from typing import Any
 
+from hwlut.hdl import generate
 from hwlut.unit import Unit
 from hwlut.verify.synthesis.synthesize import Synthesis, synthesize
 
@@ -17,6 +19,7 @@ def synthesize_each(
     *,
     target: str = "liberty",
     liberty: str | Path | None = None,
+    form: Mapping[str, Any] | None = None,
     executor: Executor | None = None,
 ) -> Iterator[tuple[int, Synthesis]]:
     """The place in `units` and the `Synthesis` of each, in the order in which they are done.
@@ -24,6 +27,7 @@ def synthesize_each(
     Parameters
     ----------
     target, liberty: as for `synthesize`.
+    form: options of `hwlut.hdl.generate`; the default design without.
     executor: where they are mapped; by default here where there is one, else in processes, one a core.
 
     After an error no other is begun; those that run are waited for, and it is raised last.
@@ -32,14 +36,12 @@ def synthesize_each(
         workers = min(os.cpu_count() or 1, len(units))
         # Spawned: a forked child hangs once torch has used threads.
         with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-            yield from synthesize_each(units, target=target, liberty=liberty, executor=pool)
+            yield from synthesize_each(units, target=target, liberty=liberty, form=form, executor=pool)
     elif executor is None:
         for place, unit in enumerate(units):
-            yield place, synthesize(unit, target=target, liberty=liberty)
+            yield place, _mapped(unit, target, liberty, form)
     else:
-        jobs = {
-            executor.submit(synthesize, unit, target=target, liberty=liberty): place for place, unit in enumerate(units)
-        }
+        jobs = {executor.submit(_mapped, unit, target, liberty, form): place for place, unit in enumerate(units)}
         failures = []
         try:
             for job in as_completed(jobs):
@@ -56,3 +58,8 @@ def synthesize_each(
                 job.cancel()
         if failures:
             raise failures[0]
+
+
+def _mapped(unit: Unit, target: str, liberty: str | Path | None, form: Mapping[str, Any] | None) -> Synthesis:
+    design = generate(unit, **form) if form else None
+    return synthesize(unit, target=target, liberty=liberty, verilog=design)

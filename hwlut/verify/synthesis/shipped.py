@@ -38,12 +38,12 @@ def _compare(
     liberty: str | Path | None = None,
     step: Step | None = None,
 ) -> Comparison:
-    """The shipped multipliers of the same operands, and the exact one; in parallel processes."""
+    """The shipped multipliers of the same operands, and the exact one, without registers; in parallel processes."""
     if scale is not None:
         raise ValueError(f"Multiplier scale must not be given, not {scale}")
     units = [unit, *_others(unit)]
     found = {}
-    for place, synthesis in synthesize_each(units, target=target, liberty=liberty):
+    for place, synthesis in synthesize_each(units, target=target, liberty=liberty, form={"combinational": True}):
         found[place] = ShippedMultiplier(label=units[place].name, synthesis=synthesis, metrics=units[place].metrics())
         if step is not None:
             step(len(found), len(units), units[place].name)
