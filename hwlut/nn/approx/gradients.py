@@ -40,23 +40,18 @@ class Date:
             raise ValueError(f"Date half_window must be at least 0, not {given}")
 
 
-class Table:
+class Table(NamedTuple):
     """A function of codes: values [codes] in ascending order, from the lowest code; without values, the code itself."""
 
-    def __init__(self, values: torch.Tensor | None, low: int):
-        self.values, self.low = values, low
-        self._held: dict[torch.device, torch.Tensor] = {}
+    values: torch.Tensor | None
+    low: int
 
     def __call__(self, codes: torch.Tensor) -> torch.Tensor:
         """float32, of the shape of the codes."""
-        if self.values is None:
-            return codes.float()
-        if codes.device not in self._held:
-            self._held[codes.device] = self.values.to(codes.device)
-        return self._held[codes.device][codes.long() - self.low]
+        return codes.float() if self.values is None else self.values[codes.long() - self.low]
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Table, (self.values, self.low)
+    def to(self, device: torch.device) -> "Table":
+        return self if self.values is None else Table(self.values.to(device), self.low)
 
 
 class Term(NamedTuple):
@@ -65,12 +60,18 @@ class Term(NamedTuple):
     a: Table | None
     b: Table | None
 
+    def to(self, device: torch.device) -> "Term":
+        return Term(*(side if side is None else side.to(device) for side in self))
+
 
 class Gradient(NamedTuple):
-    """The derivatives of the product by a and by b, each a sum of terms; of `by_a`, no more than one has a None."""
+    """The derivatives of the product by a and by b, each a sum of terms."""
 
     by_a: tuple[Term, ...]
     by_b: tuple[Term, ...]
+
+    def to(self, device: torch.device) -> "Gradient":
+        return Gradient(*(tuple(term.to(device) for term in terms) for terms in self))
 
 
 def check_gradient(gradient: object, multiplier: Multiplier) -> None:

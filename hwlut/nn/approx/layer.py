@@ -11,6 +11,7 @@ from hwlut.nn.approx.forms import Form
 from hwlut.nn.approx.gradients import gradient_of
 from hwlut.nn.approx.product import Columns, Operand, columns_of, operand, product, totals
 from hwlut.nn.approx.spec import Approximate
+from hwlut.nn.approx.sums import known
 from hwlut.quant import Quantizer
 from hwlut.units import Multiplier
 
@@ -38,6 +39,16 @@ class Multiplied(nn.Module):
         self.weight_quantizer = weights
         digest = torch.tensor(list(bytes.fromhex(spec.multiplier.digest)), dtype=torch.uint8)
         self.register_buffer("multiplier_digest", digest)
+        known(spec.multiplier)
+
+    def _apply(self, fn: Any, recurse: bool = True) -> "Multiplied":
+        super()._apply(fn, recurse)
+        self._gradient = self._gradient.to(self.multiplier_digest.device)
+        return self
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        known(self.multiplier)
 
     @property
     def exact(self) -> bool:
@@ -120,10 +131,9 @@ class ApproxLayer(Multiplied):
         shape of the result."""
         with torch.no_grad():
             form, real = self._arranged(x)
-            columns = columns_of(
-                form, True, operand(self.weight_quantizer, self._weights())._replace(zero=None), self.multiplier
-            )
-            return self._shaped(totals(form, operand(self.activation_quantizer, real), columns, self.multiplier), x)
+            x_codes, w_codes = operand(self.activation_quantizer, real), operand(self.weight_quantizer, self._weights())
+            columns = columns_of(form, True, w_codes, self.multiplier)
+            return self._shaped(totals(form, x_codes, columns, self.multiplier, correct=False), x)
 
     def _product(self, x: torch.Tensor, *choices: Any) -> torch.Tensor:
         """The layer's result on `x`."""

@@ -32,7 +32,7 @@ def approx_bmm(
     spec = Approximate(multiplier, activations, weights, gradient)
     x_quantizer = spec.activation_quantizer() if activations is None else activations
     w_quantizer = spec.second_quantizer() if weights is None else weights
-    return _multiplied(x, w, x_quantizer, w_quantizer, multiplier, gradient_of(gradient, multiplier))
+    return _multiplied(x, w, x_quantizer, w_quantizer, multiplier, gradient_of(gradient, multiplier).to(x.device))
 
 
 class ApproxMatmul(Multiplied):

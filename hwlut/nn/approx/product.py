@@ -8,11 +8,12 @@ from torch.autograd.function import once_differentiable
 from hwlut.fixed import Fixed
 from hwlut.nn.approx.forms import Form
 from hwlut.nn.approx.gradients import Gradient
-from hwlut.ops import ExpandedWeights, approx_matmul, expand_weights
+from hwlut.nn.approx.sums import corrected
+from hwlut.ops import ExpandedWeights, expand_weights
 from hwlut.quant import Quantizer
 from hwlut.units import Multiplier
 
-__all__ = ["Columns", "Operand", "columns_of", "exact_totals", "operand", "product", "totals"]
+__all__ = ["Columns", "Operand", "columns_of", "operand", "product", "totals"]
 
 
 class Operand(NamedTuple):
@@ -48,33 +49,17 @@ def columns_of(form: Form, x_symmetric: bool, w: Operand, multiplier: Multiplier
     return Columns(expand_weights(matrix, multiplier) if expand else matrix, sums, zero)
 
 
-def totals(form: Form, x: Operand, columns: Columns, multiplier: Multiplier) -> torch.Tensor:
-    """Sums of the multiplier's products of the codes, int32 or int64, in the shape of the result."""
+def totals(form: Form, x: Operand, columns: Columns, multiplier: Multiplier, correct: bool = True) -> torch.Tensor:
+    """Sums of products of codes less zero points, in the shape of the result; see `corrected`, or uncorrected ones."""
     rows = form.rows(form.padded(x.codes, x.zero))
-    product = approx_matmul(rows, columns.matrix, multiplier)
-    return form.result(product.to(_integers(form, rows.shape[-1], multiplier, corrected=False)))
+    zeros = (_row_zeros(form, x), columns.zero) if correct else (None, None)
+    return form.result(corrected(rows, columns.matrix, columns.sums, zeros, form.overlaps, multiplier))
 
 
-def exact_totals(form: Form, x: Operand, columns: Columns, multiplier: Multiplier) -> torch.Tensor:
-    """Sums of products of codes less zero points, in integers: with zx and zw the zero points and K products in a sum,
-
-    ``sum of multiplier(cx, cw) - zw * sum of cx - zx * sum of cw + K * zx * zw``
-    """
-    rows = form.rows(form.padded(x.codes, x.zero))
-    count = rows.shape[-1]
-    dtype = _integers(form, count, multiplier, corrected=x.zero is not None or columns.zero is not None)
-    product = approx_matmul(rows, columns.matrix, multiplier).to(dtype)
-    zw = None if columns.zero is None else columns.zero.to(dtype)
-    if x.zero is not None:
-        zero = x.zero.to(dtype)
-        if zero.dim():
-            zero = form.rows(zero.expand(x.codes.shape))[..., :1]
-        assert columns.sums is not None
-        sums = columns.sums.to(dtype)
-        product = product - zero * (sums if zw is None else sums - count * zw)
-    if zw is not None:
-        product = product - zw * rows.sum(-1, keepdim=True, dtype=dtype)
-    return form.result(product)
+def _row_zeros(form: Form, x: Operand) -> torch.Tensor | None:
+    if x.zero is None or not x.zero.dim():
+        return x.zero
+    return form.rows(x.zero.expand(x.codes.shape))[..., :1]
 
 
 def product(
@@ -86,7 +71,7 @@ def product(
     multiplier: Multiplier,
     gradient: Gradient,
 ) -> torch.Tensor:
-    """``float32(exact_totals) * (step of x * step of w)``, all float32, contiguous.
+    """``float32(totals) * (step of x * step of w)``, all float32, contiguous.
 
     `real`: the operands quantized and dequantized, where they are to get a gradient.
     """
@@ -118,8 +103,7 @@ class _Product(torch.autograd.Function):
         ctx.dtypes = [None if real is None else real.dtype for real in (real_x, real_w)]
         ctx.form, ctx.gradient = form, gradient
         ctx.save_for_backward(*x, *w)
-        exact = exact_totals(form, x, columns, multiplier)
-        values = exact.to(torch.float32, memory_format=torch.contiguous_format)
+        values = totals(form, x, columns, multiplier).to(torch.float32, memory_format=torch.contiguous_format)
         return values.mul_(x.step * form.steps(w.step))
 
     @staticmethod
@@ -170,14 +154,6 @@ def _filled(values: torch.Tensor | float, like: torch.Tensor) -> torch.Tensor:
     if not isinstance(values, torch.Tensor):
         return torch.full_like(like, values, dtype=torch.float32)
     return values.float().expand(like.shape)
-
-
-def _integers(form: Form, count: int, multiplier: Multiplier, corrected: bool) -> torch.dtype:
-    """What holds every sum: int32 or int64."""
-    bound = multiplier.exact_bound(count)
-    if corrected:
-        bound += 3 * count << (multiplier.a.bits + multiplier.b.bits)
-    return torch.int32 if bound * form.overlaps < 1 << 31 else torch.int64
 
 
 def _smallest(format: Fixed) -> torch.dtype:
