@@ -5,8 +5,11 @@ import pytest
 import hwlut
 from hwlut.functions import FUNCTIONS
 from hwlut.share import share
+from hwlut.units.multiplier_catalogue import multipliers
 
-TABLES = sorted(path.stem for path in share("pretrained").glob("*.json"))
+MULTIPLIERS = [unit.name for unit in multipliers()]
+TABLES = sorted({path.stem for path in share("pretrained").glob("*.json")} - set(MULTIPLIERS))
+every_multiplier = pytest.mark.parametrize("name", MULTIPLIERS)
 every_table = pytest.mark.parametrize("name", TABLES)
 
 
@@ -57,6 +60,25 @@ def test_cuda_kernel(name):
 def test_verilator_at_every_hard_wired_scale(scale):
     report = hwlut.check(shipped("gelu_8"), "verilator", scale=scale)
     assert agrees(report, 256), report
+
+
+@every_multiplier
+def test_verilator_multiplies(name):
+    report = hwlut.check(shipped(name), "verilator")
+    assert agrees(report, 1 << 16), report
+
+
+@every_multiplier
+def test_cpu_kernels_multiply(name):
+    report = hwlut.check(shipped(name), "cpu")
+    assert agrees(report, 1 << 16), report
+
+
+@pytest.mark.cuda
+@every_multiplier
+def test_cuda_kernels_multiply(name):
+    report = hwlut.check(shipped(name), "cuda")
+    assert agrees(report, 1 << 16), report
 
 
 def test_cocotb(need):

@@ -12,16 +12,23 @@ from hwlut.accuracy import accuracy
 from hwlut.fit import catalogue
 from hwlut.functions import FUNCTIONS
 from hwlut.share import share
+from hwlut.units.multiplier_catalogue import write_multipliers
 
 
 def test_shipped_tables_are_what_fitting_gives(tmp_path):
     steps = []
     paths = catalogue.fit_catalogue(tmp_path / "new", progress=lambda *step: steps.append(step))
-    shipped = {path.name: path.read_bytes() for path in share("pretrained").iterdir()}
+    shipped = {path.name: path.read_bytes() for path in share("pretrained").iterdir() if path.name[:3] != "mul"}
     assert {path.name: path.read_bytes() for path in paths} == shipped
     total = len(catalogue.CATALOGUE)
     assert [step[:2] for step in steps] == [(done, total) for done in range(1, total + 1)]
     assert [step[2] for step in steps] == [path.stem for path in paths]
+
+
+def test_shipped_multipliers_are_those_listed(tmp_path):
+    written = {path.name: path.read_bytes() for path in write_multipliers(tmp_path)}
+    assert {path.name: path.read_bytes() for path in share("pretrained").glob("mul*")} == written
+    assert {name[:5] for name in written} == {"mul8u", "mul8s"} and "mul8s_booth_truncated_6.json" in written
 
 
 def test_fits_run_on_the_executor_given(tmp_path, monkeypatch):

@@ -106,7 +106,7 @@ def generate(
 
     def emit(folder: Path) -> None:
         top = design()
-        description = describe(unit.name, top)
+        description = describe(unit.name, unit, top)
         (folder / "top.v").write_text(convert(top, description))
         (folder / "top.rtl.json").write_text(json.dumps(description))
 
@@ -117,13 +117,13 @@ def generate(
     return Rtl((folder / "top.v").read_text(), read_description(folder / "top.rtl.json"), design)
 
 
-def describe(module: str, top: AxiTop | CombinationalTop) -> dict[str, Any]:
-    """The description of a top level that is called `module`."""
+def describe(module: str, unit: Unit, top: AxiTop | CombinationalTop) -> dict[str, Any]:
+    """The description of a top level of `unit` that is called `module`."""
     inner = top.inner
     return {
         "schema": SCHEMA,
         "module": module,
-        "digest": inner.unit.digest,
+        "digest": unit.digest,
         "scale": inner.scale,
         "reset": top.reset,
         "latency": inner.latency,

@@ -39,7 +39,7 @@ def _beat(description: Mapping[str, Any], direction: str) -> Beat:
 def streamed(unit: Unit, rtl: Rtl) -> Rtl:
     """The combinational design `rtl` of `unit` with stream ports, of latency 0."""
     top = AxiTop(_Streamed(unit, rtl.description), "rst")
-    description = describe(f"{rtl.description['module']}_stream", top)
+    description = describe(f"{rtl.description['module']}_stream", unit, top)
     return Rtl(
         convert(top, description) + rtl.verilog,
         description,
