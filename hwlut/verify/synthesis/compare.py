@@ -120,7 +120,7 @@ def picture(comparison: Comparison) -> "Figure":
     from matplotlib.figure import Figure
 
     unit, first = comparison.candidates[0], comparison.candidates[0].synthesis
-    figure = Figure(figsize=(8, 5.5), dpi=120, layout="constrained")
+    figure = Figure(figsize=(10, 7), dpi=120, layout="constrained")
     axes = figure.subplots()
     front = comparison.front
     if len(front) > 1:
@@ -130,8 +130,10 @@ def picture(comparison: Comparison) -> "Figure":
     for candidate in comparison.candidates:
         point = (candidate.size, candidate.drawn)
         color, marker = ("C1", "s") if candidate is unit else ("C0", "o")
-        axes.plot(*point, marker, color=color, markerfacecolor=color if candidate in front else "white")
-        axes.annotate(candidate.label, point, xytext=(6, 4), textcoords="offset points", fontsize="small")
+        best = candidate in front
+        axes.plot(*point, marker, color=color, markerfacecolor=color if best else "white")
+        place, side = ((-6, -9), "right") if best else ((6, 4), "left")  # below a front there is nothing else
+        axes.annotate(candidate.label, point, place, textcoords="offset points", ha=side, fontsize="x-small")
     axes.axhline(unit.drawn, color="gray", linewidth=0.7, linestyle=":")
     size = f"area, um^2 ({first.liberty}), pre-layout" if first.liberty else f"LUTs ({first.netlist.target}), estimate"
     at = "" if first.scale is None else f", scale {first.scale}"
@@ -142,7 +144,7 @@ def picture(comparison: Comparison) -> "Figure":
         axes.set_yscale("log")
     elif any(drawn):  # an exact candidate has its place at the foot of the same axis
         axes.set_yscale("symlog", linthresh=min(filter(None, drawn)))
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, 2 * max(drawn))
     else:
         axes.set_ylim(bottom=0)
     return figure
