@@ -114,6 +114,10 @@ def test_kept_weights_follow_every_change():
         assert torch.equal(layer(x), fresh()), label
         assert not torch.equal(layer(x), before), label
         before = layer(x)
+    layer.weight.data.mul_(-1)
+    assert torch.equal(layer(x), before)  # nothing tells
+    assert not torch.equal(layer.eval()(x), before)
+    before = layer(x)
     with torch.inference_mode():
         assert torch.equal(layer(x), before)
         inside = copy.deepcopy(layer)
@@ -181,6 +185,25 @@ def test_compile_without_breaks(kind, backend):
     net.eval()
     with torch.no_grad():
         assert torch.equal(compiled(x), net(x))
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("multiplier", [U8, DRUM], ids=lambda unit: unit.name)
+@pytest.mark.parametrize("gradient", ["ste", "date"])
+def test_cuda_gives_the_same(gradient, multiplier):
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        nn.Conv2d(2, 4, 3, groups=2), nn.ReLU(), nn.ConvTranspose2d(4, 4, 2, stride=2), nn.Flatten(), nn.Linear(256, 3)
+    )
+    convert(net, Approximate(multiplier, gradient=gradient))
+    moved, x = copy.deepcopy(net).cuda(), torch.randn(3, 2, 6, 6)
+    want, got = net(x), moved(x.cuda())
+    assert torch.equal(got.cpu(), want)
+    assert torch.equal(copy.deepcopy(moved).eval()(x.cuda()).cpu(), want)
+    for a, b in zip(
+        *(torch.autograd.grad(y.square().sum(), layer.parameters()) for y, layer in ((got, moved), (want, net)))
+    ):
+        torch.testing.assert_close(a.cpu(), b, rtol=1e-2, atol=1e-2 * float(b.abs().max()))
 
 
 def halves():

@@ -73,7 +73,8 @@ class ApproxLayer(Multiplied):
     zx and zw, and K products in a sum. The result has the dtype of x, or under autocast that of autocast. NaN has the
     code of zero.
 
-    In evaluation mode the expanded weights are kept until weight or quantizer change by other means than ``.data``.
+    In evaluation mode the expanded weights are kept, until weight or quantizer change or `train` or `eval` is called;
+    a change in place through ``.data`` is not noticed.
     """
 
     weight: torch.Tensor
@@ -106,6 +107,10 @@ class ApproxLayer(Multiplied):
         self._take(spec, activations, weights)
         self._kept = _Kept()
         self.to(self.weight.device)
+
+    def train(self: _Layer, mode: bool = True) -> _Layer:
+        self._kept = _Kept()
+        return super().train(mode)
 
     @classmethod
     def of(cls: type[_Layer], layer: nn.Module, spec: Approximate) -> _Layer:
