@@ -176,6 +176,12 @@ def test_software_against_the_definition():
     assert report.ok and report.vectors == 1 << 11
 
 
+def test_no_kernel_is_no_agreement():
+    unit = Multiplier(family="mitchell", bits=16)  # no factors, and no table
+    with pytest.raises(hwlut.ToolError, match="^cpu kernel: none for multiplier, so torch would be compared with"):
+        hwlut.check(unit, "cpu")
+
+
 def test_a_sample_of_wide_pairs():
     from hwlut.verify.stimulus import stimulus
 

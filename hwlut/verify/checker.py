@@ -14,6 +14,7 @@ import numpy as np
 from hwlut.errors import ToolError
 from hwlut.files import read_bytes, write_atomic
 from hwlut.unit import Unit
+from hwlut.units.multiplier import Multiplier
 from hwlut.verify.report import Pass, Report
 from hwlut.verify.stimulus import stimulus
 
@@ -115,7 +116,7 @@ def check(
             raise ValueError(f"engine {engine} runs no Verilog: verilog and waves must not be given")
         vectors = stimulus(unit, scale, seed)
         found.compare(vectors.results(against), vectors.results(engine), vectors.labels)
-        found.tool = _implementation(engine)
+        found.tool = _implementation(unit, engine)
     else:
         from hwlut.hdl.streamed import streamed
         from hwlut.verify.runs import plan_runs
@@ -137,7 +138,7 @@ def check(
         digest=unit.digest,
         engine=engine,
         tool=found.tool,
-        against=f"{against} ({kernel})" if (kernel := _implementation(against)) else against,
+        against=f"{against} ({kernel})" if (kernel := _implementation(unit, against)) else against,
         scale=scale,
         seed=seed,
         vectors=len(next(iter(vectors.labels.values()))),
@@ -152,16 +153,23 @@ def check(
     )
 
 
-def _implementation(engine: str) -> str:
+def _implementation(unit: Unit, engine: str) -> str:
     """What a kernel engine ran, which must be a kernel; empty for others."""
     if engine == "reference":
         return ""
     from hwlut import ops
 
-    ran = ops.implementation("lookup", engine)
-    if ran != "kernel":
+    if isinstance(unit, Multiplier):
+        ran = ops.approx_matmul_path(unit, 1 << unit.a.bits, 1, 1 << unit.b.bits, engine)
+        missing = ran == "torch"
+    else:
+        ran = ops.implementation("lookup", engine)
+        missing = ran != "kernel"
+    if missing:
         raise ToolError(
-            f"{engine} kernel", "not built, so torch would be compared with itself", "see the warning above"
+            f"{engine} kernel",
+            f"none for {unit.name}, so torch would be compared with itself",
+            "see the warning above, if there is one",
         )
     return ran
 
