@@ -62,7 +62,7 @@ def _compiled(folder: Path) -> Callable[..., None]:
     """The scalar loop of scalar_table.c, on uint8 places of codes and an int32 table."""
     built = folder / "scalar_table.so"
     source = Path(__file__).with_name("scalar_table.c")
-    subprocess.run([compiler(), "-O3", "-x", "c", "-fPIC", "-shared", "-o", str(built), str(source)], check=True)
+    subprocess.run([compiler()[0], "-O3", "-x", "c", "-fPIC", "-shared", "-o", str(built), str(source)], check=True)
     function = ctypes.CDLL(str(built)).table_matmul
     function.argtypes = [ctypes.c_void_p] * 4 + [ctypes.c_int64] * 3
     function.restype = None
