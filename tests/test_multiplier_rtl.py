@@ -19,7 +19,7 @@ from hwlut.hdl.multiplier import PLACES, product
 from hwlut.hdl.stream import shape_of
 from hwlut.units.families import RULES, Family
 
-SHAPES = [(2, 2), (2, 3), (3, 2), (4, 2), (2, 4), (3, 3)]
+SHAPES = [(2, 2), (2, 3), (3, 2), (4, 2), (2, 4), (4, 4)]
 """Widths whose products are all simulated, for every sign and parameter."""
 
 
