@@ -105,6 +105,7 @@ def test_kept_weights_follow_every_change():
         "state": lambda: layer.load_state_dict(ApproxLinear(6, 3, multiplier=S8).state_dict(), strict=False),
         "data": lambda: setattr(layer.weight, "data", torch.randn(3, 6)),
         "parameter": lambda: setattr(layer, "weight", nn.Parameter(torch.randn(3, 6))),
+        "anew": lambda: (delattr(layer, "weight"), setattr(layer, "weight", nn.Parameter(torch.randn(3, 6)))),
         "steps": lambda: layer.weight_quantizer.step.mul_(3),
     }
     for label, change in changes.items():

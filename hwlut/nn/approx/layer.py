@@ -159,12 +159,13 @@ class ApproxLayer(Multiplied):
         if self.training or quantizer.observing or torch.compiler.is_compiling():
             real, codes = real_and_codes(quantizer, self._weights())
             return real, codes, columns_of(form, x_symmetric, codes, self.multiplier)
-        key = _state_of(self.weight, *quantizer.parameters(), *quantizer.buffers())
+        state = self.weight, *quantizer.parameters(), *quantizer.buffers()
+        key = _state_of(*state)
         if key is None or key != self._kept.key:
             with torch.no_grad():
                 codes = operand(quantizer, self._weights())
                 self._kept.value = codes, columns_of(form, x_symmetric, codes, self.multiplier, expand=True)
-                self._kept.key = key
+                self._kept.key, self._kept.of = key, [tensor.detach() for tensor in state]
         wanted = torch.is_grad_enabled() and (self.weight.requires_grad or quantizer.learned)
         return quantizer(self._weights()) if wanted else None, *self._kept.value
 
@@ -215,10 +216,14 @@ def _check_sharing(label: str, quantizer: Quantizer, kinds: tuple[str, ...]) -> 
 
 
 class _Kept:
-    """What was computed from the state `key`; copies hold nothing."""
+    """What was computed from tensors in the state `key`; copies hold nothing.
+
+    The tensors are held as well, or others could come to lie where they were.
+    """
 
     def __init__(self) -> None:
         self.key: object = None
+        self.of: list[torch.Tensor] = []
         self.value: Any = None
 
     def __reduce__(self) -> tuple[Any, ...]:
