@@ -122,7 +122,8 @@ class _Bench:
     async def _bench(self, ctx: Any) -> None:
         job = self.job
         rng = np.random.default_rng(job.seed)
-        reset, active = getattr(self.top, self.top.reset), self.top.reset == "rst"
+        name = job.rtl.description["reset"]
+        reset, active = getattr(self.top, name), name == "rst"
         ctx.set(reset, active)
         for _ in range(4):
             await ctx.tick()
