@@ -6,6 +6,7 @@ import pickle
 import shutil
 import warnings
 
+import cuda_on_cpu
 import numpy as np
 import pytest
 import torch
@@ -25,6 +26,7 @@ DEVICES = [
     pytest.param(
         "cuda", marks=[pytest.mark.cuda, pytest.mark.skipif(shutil.which("nvcc") is None, reason="needs nvcc")]
     ),
+    pytest.param("cuda on cpu", marks=pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")),
     pytest.param("torch"),
 ]
 SHAPES = [(1, 1, 1), (1, 7, 300), (97, 31, 17), (130, 9, 65), (33, 6, 301), (0, 3, 2), (2, 0, 3), (3, 2, 0)]
@@ -46,12 +48,17 @@ MULTIPLIERS = {
 
 @pytest.fixture(params=DEVICES)
 def device(request, monkeypatch):
-    """Where the operators run: in each kernel, and in torch."""
+    """Where the operators run: in each kernel, in what a GPU runs done by the processor, and in torch."""
     if request.param == "torch":
         registry._chosen.cache_clear()
         monkeypatch.setenv("HWLUT_KERNELS", "torch")
         yield "cpu"
         registry._chosen.cache_clear()
+        return
+    if request.param == "cuda on cpu":
+        cuda_on_cpu.install(monkeypatch)
+        yield "cpu"
+        cuda_on_cpu.forget()
         return
     for name in ("approx_table", "approx_factors"):
         assert ops.implementation(name, request.param) == "kernel"
@@ -285,13 +292,13 @@ def test_expanded_weights_are_kept(device, name):
 
 
 def test_shared_factors_become_one_term():
-    """The digits of 16-bit operands: u whole, v in its digits or, without the limit, whole too."""
+    """The digits of 16-bit operands: u whole, v in its digits or, without the limit, whole too; or all in digits."""
     factors = Multiplier(family="exact", bits=16, signed=True).factors()
     a = np.arange(-(1 << 15), 1 << 15)
-    for limit in (1 << 22, 1 << 30):
+    for limit, dtype in ((1 << 22, np.int16), (1 << 30, np.int16), (1 << 30, np.int8)):
         total = factors.p[:, None] + factors.q[None, ::4099]
-        for group in approx_terms.groups(factors, limit):
-            assert group.u.dtype == group.v.dtype == np.int16
+        for group in approx_terms.groups(factors, limit, dtype):
+            assert group.u.dtype == group.v.dtype == dtype
             for u, v in zip(group.u.astype(np.int64), group.v.astype(np.int64)):
                 assert np.abs(u).max() * np.abs(v).max() <= limit
             total = total + group.weight * (group.u.T.astype(np.int64) @ group.v[:, ::4099].astype(np.int64))

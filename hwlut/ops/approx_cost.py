@@ -16,7 +16,7 @@ __all__ = ["Cost", "cost"]
 class Cost(NamedTuple):
     """ns a product, by factors or by a table."""
 
-    term: float  # of each 16-bit term
+    term: float  # of each term as `approx_factors` takes it
     expansion: float  # of a code of a, shared by the columns of b
     added: float  # by rows of products made for each code
     built: float  # those rows, shared by the rows of the longer side
@@ -39,7 +39,7 @@ class Cost(NamedTuple):
 _COSTS = {
     "AVX2": Cost(term=0.016, expansion=0.6, added=0.065, built=23, plain=0.6),
     "AVX512": Cost(term=0.005, expansion=0.6, added=0.035, built=23, plain=0.066),
-    "cuda": Cost(term=1e-5, expansion=1e-3, added=5e-4, built=0, plain=1e-3),
+    "cuda": Cost(term=2.5e-6, expansion=1e-3, added=5e-4, built=0, plain=5e-4),
 }
 _OTHERS = Cost(term=0.6, expansion=1, added=0.6, built=0, plain=0.6)
 

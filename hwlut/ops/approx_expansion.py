@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from hwlut.ops.approx_cost import cost
-from hwlut.ops.approx_factors import pack
+from hwlut.ops.approx_factors import factor_bytes, pack
 from hwlut.ops.approx_table import CODES
 from hwlut.ops.approx_terms import Group, groups
 from hwlut.ops.launch import INTEGERS
@@ -93,8 +93,8 @@ class ExpandedWeights:
 def expand_weights(b: torch.Tensor, multiplier: Multiplier) -> ExpandedWeights:
     """The codes `b` [..., K, N] expanded once, to be given to `approx_matmul` in their place.
 
-    A multiplier of few factors takes two bytes a term and code. Copying to another device and unpickling expand the
-    codes anew. Raises what `approx_matmul` raises for `b` and `multiplier`.
+    A multiplier of few factors takes two bytes a term and code, on GPUs one. Copying to another device and unpickling
+    expand the codes anew. Raises what `approx_matmul` raises for `b` and `multiplier`.
     """
     check_codes("b", b, multiplier)
     depth = b.shape[-2]
@@ -155,9 +155,10 @@ def factors_of(multiplier: Multiplier, wide: bool, device: torch.device) -> Fact
         factors = multiplier.factors()
     except ValueError:
         return None
-    found = groups(factors, _WIDE if wide else 1 << 30)
+    dtype: type[np.int8] | type[np.int16] = np.int8 if factor_bytes(device) == 1 else np.int16
+    found = groups(factors, _WIDE if wide else 1 << 30, dtype)
     if not found or found[0].weight != 1:
-        found = (Group(1, *(np.zeros((1, len(x)), np.int16) for x in (factors.p, factors.q))), *found)
+        found = (Group(1, *(np.zeros((1, len(x)), dtype) for x in (factors.p, factors.q))), *found)
     held = tuple(
         _Group(
             group.weight,

@@ -1,4 +1,7 @@
-"""Matrix products by factors: each product a short sum of products of per-code factors."""
+"""Matrix products by factors: each product a short sum of products of per-code factors.
+
+On the processor they are int16, in a kernel; on GPUs int8, for the tensor cores.
+"""
 
 import ctypes
 from collections.abc import Callable
@@ -6,11 +9,13 @@ from typing import Any
 
 import torch
 
-from hwlut.ops.launch import INTEGERS, kernels
+from hwlut.ops import approx_int8
+from hwlut.ops.launch import INTEGERS, check_gpu, kernels
 from hwlut.ops.registry import register
 
-__all__ = ["approx_factors", "pack"]
+__all__ = ["approx_factors", "factor_bytes", "pack"]
 
+_BYTES = {"cpu": 2, "cuda": 1}
 _WIDTH, _DEPTH = 16, 2
 _EXACT = 1 << 22  # products of up to 2^30 whose sum float64 holds
 _ARGUMENTS: list[Any] = [
@@ -21,11 +26,19 @@ _ARGUMENTS: list[Any] = [
 ]
 
 
-def pack(v: torch.Tensor) -> torch.Tensor:
-    """The factors v [Z, K, T, N] as `approx_factors` takes them: [Z, ceil(N / 16), ceil(K T / 2), 16, 2].
+def factor_bytes(device: torch.device) -> int:
+    """Size of the factors u and v that `approx_factors` takes on `device`: 2, int16, or 1, int8."""
+    return _BYTES.get(device.type, 2)
 
-    Row j = k T + t of the matrix [K T, N] is pair j // 2, place j % 2; columns come in panels of 16.
+
+def pack(v: torch.Tensor) -> torch.Tensor:
+    """The factors v [Z, K, T, N] as `approx_factors` takes them.
+
+    Of int16 they are [Z, ceil(N / 16), ceil(K T / 2), 16, 2]: row j = k T + t of the matrix [K T, N] is pair j // 2,
+    place j % 2; columns come in panels of 16. Of int8 they are what `approx_int8.pack` says.
     """
+    if v.dtype == torch.int8:
+        return approx_int8.pack(v)
     batch, depth, terms, columns = v.shape
     rows = v.reshape(batch, depth * terms, columns)
     rows = torch.nn.functional.pad(rows, (0, -columns % _WIDTH, 0, -(depth * terms) % _DEPTH))
@@ -33,10 +46,12 @@ def pack(v: torch.Tensor) -> torch.Tensor:
     return rows.reshape(batch, pairs, _DEPTH, panels, _WIDTH).permute(0, 3, 1, 4, 2).contiguous()
 
 
-def _unpacked(v: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
-    """[Z, K T, N] of what `pack` returned."""
-    batch, panels, pairs, width, depth = v.shape
-    return v.permute(0, 2, 4, 1, 3).reshape(batch, pairs * depth, panels * width)[:, :rows, :columns]
+def _unpacked(v: torch.Tensor, depth: int, terms: int, columns: int) -> torch.Tensor:
+    """[Z, K T, N] of what `pack` returned, K = `depth`."""
+    if v.dtype == torch.int8:
+        return approx_int8.unpacked(v, depth, terms, columns)
+    batch, panels, pairs, width, places = v.shape
+    return v.permute(0, 2, 4, 1, 3).reshape(batch, pairs * places, panels * width)[:, : depth * terms, :columns]
 
 
 def _empty(
@@ -45,10 +60,11 @@ def _empty(
     """The output before it is filled, once the arguments are found fit."""
     if a.dtype not in INTEGERS:
         raise TypeError(f"approx_factors a must be uint8, int8, int16, int32 or int64, not {a.dtype}")
+    factors = torch.int8 if factor_bytes(a.device) == 1 else torch.int16
     for label, tensor, dtype, dimensions in (
-        ("u", u, torch.int16, 2),
+        ("u", u, factors, 2),
         ("p", p, torch.int32, 1),
-        ("v", v, torch.int16, 5),
+        ("v", v, factors, 3 if factors == torch.int8 else 5),
         ("q", q, torch.int32, 2),
     ):
         if tensor.dtype != dtype:
@@ -65,8 +81,10 @@ def _empty(
         raise ValueError(f"approx_factors u must have an entry and a term, not shape {tuple(u.shape)}")
     if p.shape[0] not in (0, u.shape[0]):
         raise ValueError(f"approx_factors p must have 0 or {u.shape[0]} entries, not {p.shape[0]}")
-    columns, rows = q.shape[1], a.shape[2] * u.shape[1]
-    wanted = (q.shape[0], -(-columns // _WIDTH), -(-rows // _DEPTH), _WIDTH, _DEPTH)
+    columns = q.shape[1]
+    wanted = approx_int8.packed_shape(q.shape[0], a.shape[2], u.shape[1], columns)
+    if factors == torch.int16:
+        wanted = (q.shape[0], -(-columns // _WIDTH), -(-a.shape[2] * u.shape[1] // _DEPTH), _WIDTH, _DEPTH)
     if q.shape[0] not in (1, a.shape[0]):
         raise ValueError(f"approx_factors q must be [1 or {a.shape[0]}, N], not {list(q.shape)}")
     if tuple(v.shape) != wanted:
@@ -81,7 +99,7 @@ def _definition(
     entries, terms = u.shape
     places = a.long().clamp(low, low + entries - 1) - low
     total = q.long()[:, None] + (p.long()[places].sum(-1, keepdim=True) if len(p) else 0)
-    right = _unpacked(v, a.shape[2] * terms, q.shape[1])
+    right = _unpacked(v, a.shape[2], terms, q.shape[1])
     step = _EXACT // terms
     for start in range(0, a.shape[2], step):
         left = u[places[..., start : start + step]].flatten(2)
@@ -111,15 +129,30 @@ def _on(launch: Callable[..., None]) -> Callable[..., torch.Tensor]:
     return run
 
 
+def _by_int8() -> Callable[..., torch.Tensor]:
+    """The operator by the tensor cores of GPUs."""
+    check_gpu()
+    return _int8
+
+
+def _int8(
+    a: torch.Tensor, u: torch.Tensor, p: torch.Tensor, v: torch.Tensor, q: torch.Tensor, low: int
+) -> torch.Tensor:
+    out = _empty(a, u, p, v, q, low)
+    out[:] = q[:, None]
+    approx_int8.add_products(out, a, u, p, v, low)
+    return out
+
+
 approx_factors = register(
     "approx_factors(Tensor a, Tensor u, Tensor p, Tensor v, Tensor q, int low) -> Tensor",
     _definition,
     _empty,
-    kernels("approx_factors", _ARGUMENTS, _on),
+    {**kernels("approx_factors", _ARGUMENTS, _on), "cuda": _by_int8},
 )
 """``q[z, n] + sum over k of (p[i] + sum over t of u[i, t] * v[z, k, t, n])`` with i = a[z, m, k] - low.
 
-In int32, modulo 2^32: the caller proves that the sums fit. a is [Z, M, K] of any integer dtype, u int16 [entries, T],
-p int32 [entries] or empty, v as `pack` returns it of int16 [Z or 1, K, T, N], q int32 [Z or 1, N]. A code outside the
-entries is held to the nearer end. Returns [Z, M, N].
+In int32, modulo 2^32: the caller proves that the sums fit. a is [Z, M, K] of any integer dtype, u [entries, T], p
+int32 [entries] or empty, v as `pack` returns it of [Z or 1, K, T, N], q int32 [Z or 1, N]. u and v are int16, on GPUs
+int8. A code outside the entries is held to the nearer end. Returns [Z, M, N].
 """

@@ -10,7 +10,7 @@ import torch
 from hwlut.errors import ToolError
 from hwlut.ops.build import library
 
-__all__ = ["INTEGERS", "kernels"]
+__all__ = ["INTEGERS", "check_gpu", "kernels"]
 
 INTEGERS = {torch.uint8: -1, torch.int8: 1, torch.int16: 2, torch.int32: 4, torch.int64: 8}
 """Integer types as kernels/integers.h names them."""
@@ -33,6 +33,12 @@ def kernels(
     }
 
 
+def check_gpu() -> None:
+    """Raises ToolError where torch finds no GPU."""
+    if not torch.cuda.is_available():
+        raise ToolError("CUDA device", "not found", "install a GPU, its driver and a torch built for CUDA")
+
+
 def _cpu(source: str, types: Sequence[Any]) -> _Launch:
     function = library(source)[f"hwlut_{PurePath(source).stem}"]
     function.argtypes = [*types, ctypes.c_int]
@@ -45,8 +51,7 @@ def _cpu(source: str, types: Sequence[Any]) -> _Launch:
 
 
 def _cuda(source: str, types: Sequence[Any]) -> _Launch:
-    if not torch.cuda.is_available():
-        raise ToolError("CUDA device", "not found", "install a GPU, its driver and a torch built for CUDA")
+    check_gpu()
     name = PurePath(source).stem
     devices = range(torch.cuda.device_count())
     capabilities = tuple(sorted({torch.cuda.get_device_capability(device) for device in devices}))
