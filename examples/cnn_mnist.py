@@ -22,7 +22,7 @@ from hwlut.nn import Approximate, convert
 MODELS = {"lenet5": LeNet5, "resnet": ResNet}
 MULTIPLIERS = {
     "drum 3": Multiplier(family="drum", k=3, signed=True),
-    "broken_array 4 8": Multiplier(family="broken_array", h=4, v=8, signed=True),
+    "booth_truncated 8": Multiplier(family="booth_truncated", columns=8, signed=True),
     "or_columns 10": Multiplier(family="or_columns", columns=10, signed=True),
 }
 GRADIENTS = ("ste", "lre", "date")
