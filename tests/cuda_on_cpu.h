@@ -14,7 +14,7 @@
 #define __launch_bounds__(...)
 
 struct Dimension { unsigned x; };
-struct uint4 { unsigned x, y, z, w; };
+struct alignas(16) uint4 { unsigned x, y, z, w; };  // a vector out of place ends the process
 static Dimension threadIdx, blockIdx, gridDim;
 
 using cudaError_t = int;

@@ -15,7 +15,7 @@ import torch
 from hwlut import ops
 from hwlut.decomposition import Factors
 from hwlut.fixed import Fixed
-from hwlut.ops import approx_int8, approx_table, approx_terms, build
+from hwlut.ops import approx_int8, approx_table, approx_terms, build, registry
 from hwlut.units import Multiplier
 
 needs_nvcc = pytest.mark.skipif(shutil.which("nvcc") is None, reason="needs nvcc")
@@ -100,6 +100,14 @@ def test_terms_of_minus_128():
         found = approx_terms.groups(factors, 1 << 30, dtype)
         got = sum(group.weight * (group.u.T.astype(np.int64) @ group.v.astype(np.int64)) for group in found)
         assert (got == want).all() and all(group.u.dtype == group.v.dtype == dtype for group in found)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without GPU")
+@pytest.mark.parametrize("name", ["approx_table", "approx_factors"])
+def test_without_gpu(name):
+    registry._chosen.cache_clear()
+    with pytest.warns(RuntimeWarning, match=f"hwlut {name} runs in torch on cuda, slowly: CUDA device: not found"):
+        assert ops.implementation(name, "cuda") == "torch"
 
 
 @pytest.fixture

@@ -100,14 +100,14 @@ def _by_factors(a: torch.Tensor, b: ExpandedWeights, spread: Callable[[torch.Ten
         first, *others = b.parts
         total = approx_factors(a, first.u, b.p.int(), spread(first.v), q.int(), low)
         for part in others:
-            total += part.weight * approx_factors(a, part.u, no_p, spread(part.v), no_q, low)
+            total.add_(approx_factors(a, part.u, no_p, spread(part.v), no_q, low), alpha=part.weight)
         return total
     total = q[:, None].expand(-1, a.shape[1], -1).clone()
     if len(b.p):
         total += b.p[a.long().clamp(low, b.multiplier.a.max) - low].sum(-1, keepdim=True)
     for part in b.parts:
         sums = approx_factors(a[..., part.start : part.stop], part.u, no_p, spread(part.v), no_q, low)
-        total += part.weight * sums.long()
+        total.add_(sums, alpha=part.weight)
     return total
 
 
