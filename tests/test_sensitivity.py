@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from hwlut.nn.approx import Approximate, ApproxLinear
+from hwlut.nn.approx import Approximate, ApproxLinear, ApproxMultiheadAttention
 from hwlut.search import assign_multipliers, sensitivities
 from hwlut.units import Multiplier
 
@@ -147,6 +147,10 @@ def approximate():
     return nn.Sequential(*layers, nn.ReLU(), ApproxLinear(16, 4, multiplier=EXACT))
 
 
+def with_wide(layer, multiplier):
+    return AREAS.get(multiplier, 0)
+
+
 def area(layer, multiplier):
     return AREAS[multiplier]
 
@@ -208,5 +212,63 @@ def test_multipliers_refuse(approximate):
         (approximate, [EXACT, wide], 500, "Approximate activations .*"),
     ):
         with pytest.raises(ValueError, match=f"^{message}$"):
-            assign_multipliers(model, multipliers, data, budget=budget, cost=area)
+            assign_multipliers(model, multipliers, data, budget=budget, cost=with_wide)
     assert list(approximate) == before
+
+
+def test_costs_are_looked_up_before_anything_is_measured(approximate):
+    def measure(model, batch):
+        raise AssertionError
+
+    before, data = list(approximate), [torch.randn(2, 8)]
+    for cost, budget, limit, kind, message in (
+        (area, 89, "cost", ValueError, "assign budget must be at least 90, the least cost there is, not 89"),
+        ({}, 89, "cost", ValueError, "assign cost must have an entry for layer '0', choice .*"),
+        ({}, 89, "sensitivity", ValueError, "assign cost must have an entry for layer '0', choice .*"),
+        (3, 89, "cost", TypeError, r"assign cost must be a function or a mapping of \(layer, choice\), not 3"),
+        (area, "89", "sensitivity", TypeError, "assign budget must be a number, not '89'"),
+        (area, 89, "area", ValueError, "assign limit must be cost or sensitivity, not 'area'"),
+    ):
+        with pytest.raises(kind, match=f"^{message}$"):
+            assign_multipliers(
+                approximate, [EXACT, COARSE], data, budget=budget, cost=cost, limit=limit, measure=measure
+            )
+    assert list(approximate) == before
+
+
+def test_a_mapping_of_costs(approximate):
+    costs = {(layer, multiplier): area(layer, multiplier) for layer in "024" for multiplier in (EXACT, COARSE)}
+    found = assign_multipliers(approximate, [EXACT, COARSE], [torch.randn(4, 8)], budget=90, cost=costs)
+    assert [row.cost for row in found.layers] == [30] * 3 and approximate[4].multiplier == COARSE
+
+
+def test_an_error_at_the_end_leaves_the_model(approximate):
+    calls, before = [], list(approximate)
+    approximate[2].eval()
+
+    def fails_once_put(model, batch):
+        calls.append([layer.multiplier for layer in model if isinstance(layer, ApproxLinear)])
+        if calls[-1] == [COARSE] * 3:
+            raise ZeroDivisionError
+        return 0.0
+
+    with pytest.raises(ZeroDivisionError):
+        assign_multipliers(
+            approximate, [COARSE, EXACT], [torch.randn(4, 8)], budget=90, cost=area, measure=fails_once_put
+        )
+    assert list(approximate) == before and [layer.training for layer in before] == [True, True, False, True, True]
+    assert len(calls) == 8  # at first, each layer's two choices, all
+
+
+def test_products_of_attention_are_layers():
+    torch.manual_seed(0)
+    attention = ApproxMultiheadAttention(8, 2, multiplier=EXACT, batch_first=True)
+    model, x = nn.ModuleDict({"attention": attention}), torch.randn(2, 5, 8)
+
+    def loss(model, batch):
+        return model["attention"](batch, batch, batch)[0].square().sum()
+
+    found = assign_multipliers(model, [EXACT, COARSE], [x], budget=180, cost=area, measure=loss)
+    names = [row.layer.removeprefix("attention.") for row in found.layers]
+    assert sorted(names) == ["context", "k_proj", "out_proj", "q_proj", "scores", "v_proj"]
+    assert {attention.get_submodule(name).multiplier for name in names} == {COARSE} and found.error != 0

@@ -11,7 +11,7 @@ from hwlut.fields import shorten
 from hwlut.search.cost import Cost
 from hwlut.search.knapsack import solve
 
-__all__ = ["Assignment", "assign"]
+__all__ = ["Assignment", "assign", "costs_within"]
 
 _Numbers = Cost | Mapping[tuple[Any, Any], float]
 _REACH = 1 << 53
@@ -63,17 +63,12 @@ def assign(
 
     Raises ValueError where no assignment meets the budget, with the least that one needs.
     """
-    if limit not in ("cost", "sensitivity"):
-        raise ValueError(f"assign limit must be cost or sensitivity, not {shorten(limit)}")
+    bound, options = _bound(budget, limit), _options(choices)
     held, sought = (costs, sensitivities) if limit == "cost" else (sensitivities, costs)
     other = "sensitivity" if limit == "cost" else "cost"
-    options = _options(choices)
     weights = _numbers(f"assign {limit}", options, held)
     values = _numbers(f"assign {other}", options, sought)
-    bound = _number("assign budget", budget)
-    least = _total(min(row) for row in weights)
-    if least > float(bound):
-        raise ValueError(f"assign budget must be at least {least}, the least {limit} there is, not {bound}")
+    _check_least(weights, bound, limit)
     picked = solve(weights, values, float(bound))
     chosen = {layer: options[layer][index] for layer, index in zip(options, picked)}
     spent = _total(row[index] for row, index in zip(weights, picked))
@@ -81,6 +76,29 @@ def assign(
     assert spent <= float(bound)
     cost, sensitivity = (spent, reached) if limit == "cost" else (reached, spent)
     return Assignment(MappingProxyType(chosen), cost, sensitivity, bound, limit)
+
+
+def costs_within(
+    choices: Mapping[Any, Iterable[Any]], costs: _Numbers, budget: float, limit: str
+) -> dict[tuple[Any, Any], float]:
+    """The costs that `assign` takes, by (layer, choice); raises what it raises whatever the sensitivities are."""
+    bound, options = _bound(budget, limit), _options(choices)
+    rows = _numbers("assign cost", options, costs)
+    if limit == "cost":
+        _check_least(rows, bound, limit)
+    return {(layer, choice): number for layer, row in zip(options, rows) for choice, number in zip(options[layer], row)}
+
+
+def _bound(budget: float, limit: str) -> float:
+    if limit not in ("cost", "sensitivity"):
+        raise ValueError(f"assign limit must be cost or sensitivity, not {shorten(limit)}")
+    return _number("assign budget", budget)
+
+
+def _check_least(weights: list[list[float]], bound: float, limit: str) -> None:
+    least = _total(min(row) for row in weights)
+    if least > float(bound):
+        raise ValueError(f"assign budget must be at least {least}, the least {limit} there is, not {bound}")
 
 
 def _options(choices: Mapping[Any, Iterable[Any]]) -> dict[Any, list[Any]]:

@@ -14,7 +14,7 @@ from hwlut.fields import shorten
 from hwlut.files import digest_of, read_bytes, write_atomic
 from hwlut.unit import Unit
 
-__all__ = ["Harm", "Measure", "put", "sensitivities"]
+__all__ = ["Harm", "Measure", "harms", "put", "sensitivities"]
 
 Measure = Callable[[nn.Module, Any], Any]
 """A number for a model on a batch, the less the better: its loss, for one."""
@@ -86,9 +86,21 @@ def sensitivities(
     Afterwards the model holds the very modules it held, in their modes. Raises ValueError for unknown layers, no
     batches, a result that is not finite, or a file of another measurement.
     """
+    return harms(Harm(model, data, measure), model, choices, apply, file=file, progress=progress)
+
+
+def harms(
+    harm: Harm,
+    model: nn.Module,
+    choices: Mapping[str, Iterable[Any]],
+    apply: Callable[[nn.Module, Any], nn.Module],
+    *,
+    file: str | Path | None = None,
+    progress: Callable[[int, int, str], None] | None = None,
+) -> dict[tuple[str, Any], float]:
+    """`sensitivities` by a `Harm` that was made of the model."""
     wanted = [(layer, choice) for layer, given in choices.items() for choice in given]
     places = {layer: _module(model, layer) for layer, _ in wanted}
-    harm = Harm(model, data, measure)
     kept = {} if file is None or not Path(file).exists() else _read(Path(file), harm.key)
     found = {}
     for done, (layer, choice) in enumerate(wanted, 1):
@@ -120,8 +132,7 @@ def put(model: nn.Module, old: nn.Module, new: nn.Module) -> None:
     new.train(old.training)
     names = [name for name, module in model.named_modules(remove_duplicate=False) if module is old]
     for name in names:
-        parent, _, own = name.rpartition(".")
-        setattr(model.get_submodule(parent), own, new)
+        model.set_submodule(name, new)
 
 
 @contextmanager
