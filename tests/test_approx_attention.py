@@ -172,6 +172,33 @@ def test_attention_is_restored(shape):
     assert plain[0].dropout == 0.3 and plain[0].batch_first == ATTENTION[shape].get("batch_first", False)
 
 
+@pytest.mark.parametrize("key", ["multiplier", "type", "name"])
+def test_attention_is_converted_again_as_a_whole(key):
+    torch.manual_seed(0)
+    model = nn.ModuleDict({"attention": nn.MultiheadAttention(8, 2), "product": ApproxMatmul(multiplier=S8)})
+    convert(model, S8)
+    fresh = nn.ModuleDict({"attention": model["attention"].restored()})
+    parameters = dict(model.named_parameters())
+    mapping = {"multiplier": DRUM, "type": {nn.MultiheadAttention: DRUM}, "name": {"attention": DRUM}}[key]
+    report = convert(model, mapping)
+    assert [entry.name for entry in report.replaced] == ["attention", "product"][: 1 + (key == "multiplier")]
+    parts = [child.multiplier for child in model["attention"].modules() if hasattr(child, "multiplier")]
+    assert parts == [DRUM] * 6
+    assert model["product"].multiplier == (DRUM if key == "multiplier" else S8)
+    after = dict(model.named_parameters())
+    assert after.keys() == parameters.keys() and all(after[name] is parameters[name] for name in after)
+    convert(fresh, DRUM)
+    x = torch.randn(3, 2, 8)
+    assert torch.equal(model["attention"](x, x, x)[0], fresh["attention"](x, x, x)[0])
+
+
+def test_parts_of_an_attention_are_found_by_name():
+    model = nn.ModuleDict({"attention": ApproxMultiheadAttention(8, 2, multiplier=S8)})
+    convert(model, {"attention.*_proj": DRUM, "attention.scores": DRUM})
+    parts = {name: child.multiplier for name, child in model["attention"].named_children()}
+    assert parts.pop("context") is S8 and set(parts.values()) == {DRUM} and len(parts) == 5
+
+
 @pytest.mark.filterwarnings("ignore:.*nested tensor:UserWarning")
 @pytest.mark.parametrize("padded", [False, True], ids=["whole", "padded"])
 @pytest.mark.parametrize("what", ["all", "linear"])

@@ -150,7 +150,23 @@ def test_refusals():
     assert one(Net(), {nn.Conv2d: EXACT}, conv_only=True) == (
         "convert conv_only and ignore_first must be with a multiplier by itself, not a mapping"
     )
-    assert one(nn.Sequential(nn.ReLU()), EXACT).startswith("convert key Linear or Conv1d or ")
+    assert one(nn.Sequential(nn.ReLU()), EXACT) == (
+        "convert model must hold a layer that can be replaced (Linear, Conv1d, Conv2d, Conv3d, ConvTranspose1d, "
+        "ConvTranspose2d, ConvTranspose3d, MultiheadAttention, ApproxMatmul); it holds none"
+    )
+    assert one(nn.Sequential(nn.Linear(2, 2)), EXACT, conv_only=True) == (
+        "convert model must hold a layer that can be replaced (Conv1d, Conv2d, Conv3d, ConvTranspose1d, "
+        "ConvTranspose2d, ConvTranspose3d); it holds none"
+    )
+    assert one(nn.Sequential(nn.Linear(3, 2)), EXACT, ignore_first=True) == (
+        "convert model must hold more than the first layer with ignore_first; it holds one"
+    )
+    for target in (EXACT, lambda layer: nn.Linear(2, 2)):
+        inner = nn.Sequential(nn.MultiheadAttention(4, 2))
+        convert(inner, DRUM)
+        assert one(inner, {nn.Linear: target}) == (
+            "convert key Linear must match a module that no earlier key does; it matches none"
+        )
     assert one(nn.Sequential(Scaled(2, 2)), EXACT) == (
         "convert module '0': Scaled must compute as Linear does, not by its own forward"
     )

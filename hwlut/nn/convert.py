@@ -12,8 +12,8 @@ from torch.nn.utils import parametrize
 
 from hwlut.fields import shorten
 from hwlut.importers import load
-from hwlut.nn.approx import Approximate
-from hwlut.nn.approx.replace import APPROXIMATE, CONVOLUTIONS, LAYERS, approximated, restored
+from hwlut.nn.approx import Approximate, ApproxMultiheadAttention
+from hwlut.nn.approx.replace import APPROXIMATE, CONVOLUTIONS, LAYERS, approximated, is_a, restored
 from hwlut.nn.pwl import PwlActivation
 from hwlut.quant import Quantizer, calibrate
 from hwlut.share import share
@@ -67,10 +67,15 @@ def convert(
         Without it, they are to be calibrated before the model is called.
     conv_only, ignore_first: with a multiplier by itself, leave what is no convolution; leave the first layer.
 
-    A new module has the mode, the device and, where one was shared, the places of the old one. The modules inside a
-    replaced one are not looked at, nor those inside a MultiheadAttention, which are not called. Raises TypeError and
-    ValueError where a key matches nothing, the model itself matches, or a module carries hooks or parametrizations,
-    which would be lost. After any error, one of the calibration too, the model holds the modules it held.
+    A new module has the mode, the device and, where one was shared, the places of the old one. An approximate layer
+    counts as the layer of torch that it stands for, and is replaced whole. The parameters are the same objects, so
+    that an optimizer made before goes on with them, but for the weight and bias that torch's MultiheadAttention holds
+    for queries, keys and values together: these are copied, and the optimizer is to be made after.
+
+    The modules inside a replaced one are not looked at, nor those inside a MultiheadAttention, which are not called;
+    those inside an approximate one match by their names alone. Raises TypeError and ValueError where nothing is to be
+    replaced, a key matches nothing, the model itself matches, or a module carries hooks or parametrizations, which
+    would be lost. After any error, one of the calibration too, the model holds the modules it held.
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"convert model must be a torch module, not {type(model).__name__}")
@@ -81,11 +86,16 @@ def convert(
         keys = {key: _factory(target) for key, target in mapping.items()}
     else:
         spec, kinds = _multiplier(mapping), CONVOLUTIONS if conv_only else LAYERS
+        if not any(is_a(module, kinds) for module in model.modules()):
+            known = ", ".join(kind.__name__ for kind in kinds)
+            raise ValueError(f"convert model must hold a layer that can be replaced ({known}); it holds none")
         matched = _matches(model, [kinds])
         keys = {kinds: _factory(spec)}
         if ignore_first:
             first, _ = next(iter(matched.values()))
             matched = {name: (module, key) for name, (module, key) in matched.items() if module is not first}
+            if not matched:
+                raise ValueError("convert model must hold more than the first layer with ignore_first; it holds one")
     return _replace(model, {name: (module, keys[key]) for name, (module, key) in matched.items()}, data)
 
 
@@ -183,12 +193,17 @@ def _matches(model: nn.Module, keys: Iterable[_Key]) -> dict[str, tuple[nn.Modul
     matched: dict[str, tuple[nn.Module, _Key]] = {}
     by_module: dict[nn.Module, _Key] = {}
     closed: list[str] = []
+    named: list[str] = []
     for name, module in model.named_modules(remove_duplicate=False):
         if any(name.startswith(f"{outer}.") for outer in (*matched, *closed)):
             continue
         if isinstance(module, nn.MultiheadAttention):
             closed.append(name)
-        key = by_module.get(module) or next((key for key in keys if _fits(key, name, module)), None)
+        inside = any(name.startswith(f"{outer}.") for outer in named)
+        if isinstance(module, ApproxMultiheadAttention):
+            named.append(name)
+        open_to = [key for key in keys if isinstance(key, str) or not inside]
+        key = by_module.get(module) or next((key for key in open_to if _fits(key, name, module)), None)
         if key is None:
             continue
         if not name:
@@ -206,7 +221,7 @@ def _types(key: Any) -> tuple[type[nn.Module], ...]:
 
 
 def _fits(key: _Key, name: str, module: nn.Module) -> bool:
-    return fnmatch.fnmatchcase(name, key) if isinstance(key, str) else isinstance(module, key)
+    return fnmatch.fnmatchcase(name, key) if isinstance(key, str) else is_a(module, key)
 
 
 def _put(model: nn.Module, modules: Mapping[str, nn.Module]) -> None:

@@ -38,31 +38,26 @@ class ApproxMultiheadAttention(nn.Module):
         self._make(nn.MultiheadAttention(*arguments, **options), spec)
 
     @classmethod
-    def of(cls, layer: nn.MultiheadAttention, spec: Approximate) -> "ApproxMultiheadAttention":
-        """The approximate layer in the place of `layer`, whose parameters it takes over, or copies where torch holds
-        three projections in one."""
+    def of(cls, layer: Any, spec: Approximate) -> "ApproxMultiheadAttention":
+        """The approximate layer in the place of `layer`, of torch or approximate, whose parameters it takes over, or
+        copies where torch holds three projections in one: those an optimizer made before does not know."""
         new = cls.__new__(cls)
         nn.Module.__init__(new)
         new._make(layer, spec)
         return new
 
-    def _make(self, layer: nn.MultiheadAttention, spec: Approximate) -> None:
+    def _make(self, layer: Any, spec: Approximate) -> None:
         self.embed_dim, self.kdim, self.vdim = layer.embed_dim, layer.kdim, layer.vdim
         self.num_heads, self.dropout = layer.num_heads, layer.dropout
         self.batch_first, self.add_zero_attn = layer.batch_first, layer.add_zero_attn
-        weights: list[Any]
-        if layer._qkv_same_embed_dim:
-            weights = _copies(layer.in_proj_weight)
-        else:
-            weights = [layer.q_proj_weight, layer.k_proj_weight, layer.v_proj_weight]
-        biases = [None] * 3 if layer.in_proj_bias is None else _copies(layer.in_proj_bias)
-        self.q_proj, self.k_proj, self.v_proj = (_linear(w, b, spec) for w, b in zip(weights, biases))
+        projections = _projections(layer)
+        self.q_proj, self.k_proj, self.v_proj = (_linear(weight, bias, spec) for weight, bias in projections)
         self.out_proj = _linear(layer.out_proj.weight, layer.out_proj.bias, spec)
         self.bias_k, self.bias_v = layer.bias_k, layer.bias_v
         options = {"activations": spec.activations, "gradient": spec.gradient}
         self.scores = ApproxMatmul(multiplier=spec.multiplier, **options)
         self.context = ApproxMatmul(multiplier=spec.multiplier, **options)
-        self.to(weights[0].device)
+        self.to(self.out_proj.weight.device)
 
     def restored(self) -> nn.MultiheadAttention:
         """The layer of torch with this one's parameters, or copies where it holds three projections in one."""
@@ -176,6 +171,16 @@ def _added(mask: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
             raise TypeError(f"ApproxMultiheadAttention masks must be of bools or floats, not {mask.dtype}")
         return mask.to(like.dtype)
     return torch.zeros(mask.shape, dtype=like.dtype, device=mask.device).masked_fill(mask, -math.inf)
+
+
+def _projections(layer: Any) -> list[tuple[Any, Any]]:
+    """Weight and bias of each of the first three projections."""
+    if isinstance(layer, ApproxMultiheadAttention):
+        return [(part.weight, part.bias) for part in (layer.q_proj, layer.k_proj, layer.v_proj)]
+    weights: list[Any] = [layer.q_proj_weight, layer.k_proj_weight, layer.v_proj_weight]
+    if layer._qkv_same_embed_dim:
+        weights = _copies(layer.in_proj_weight)
+    return list(zip(weights, [None] * 3 if layer.in_proj_bias is None else _copies(layer.in_proj_bias)))
 
 
 def _linear(weight: Any, bias: Any, spec: Approximate) -> ApproxLinear:

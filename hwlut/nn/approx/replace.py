@@ -6,10 +6,11 @@ from hwlut.nn.approx.attention import ApproxMultiheadAttention
 from hwlut.nn.approx.conv import ApproxConv1d, ApproxConv2d, ApproxConv3d
 from hwlut.nn.approx.layer import ApproxLayer
 from hwlut.nn.approx.linear import ApproxLinear
+from hwlut.nn.approx.matmul import ApproxMatmul
 from hwlut.nn.approx.spec import Approximate
 from hwlut.nn.approx.transposed import ApproxConvTranspose1d, ApproxConvTranspose2d, ApproxConvTranspose3d
 
-__all__ = ["APPROXIMATE", "CONVOLUTIONS", "LAYERS", "approximated", "restored"]
+__all__ = ["APPROXIMATE", "CONVOLUTIONS", "LAYERS", "approximated", "is_a", "restored"]
 
 _CONVOLUTIONS: tuple[type[ApproxLayer], ...] = (
     ApproxConv1d,
@@ -21,14 +22,23 @@ _CONVOLUTIONS: tuple[type[ApproxLayer], ...] = (
 )
 _KINDS: tuple[type[ApproxLayer], ...] = (ApproxLinear, *_CONVOLUTIONS)
 
+_ATTENDING = nn.MultiheadAttention.forward, ApproxMultiheadAttention.forward
+
 APPROXIMATE: tuple[type[nn.Module], ...] = (*_KINDS, ApproxMultiheadAttention)
-"""The approximate layers."""
+"""The approximate layers that torch has a layer for."""
 
 CONVOLUTIONS: tuple[type[nn.Module], ...] = tuple(kind.base for kind in _CONVOLUTIONS)
 """The convolutions of torch that can be replaced."""
 
-LAYERS: tuple[type[nn.Module], ...] = (*(kind.base for kind in _KINDS), nn.MultiheadAttention)
-"""The layers of torch that can be replaced."""
+LAYERS: tuple[type[nn.Module], ...] = (*(kind.base for kind in _KINDS), nn.MultiheadAttention, ApproxMatmul)
+"""What can be replaced: layers of torch, which approximate ones count as too, and products that are approximate."""
+
+
+def is_a(layer: nn.Module, kinds: type[nn.Module] | tuple[type[nn.Module], ...]) -> bool:
+    """Whether `layer` is of one of the kinds, an approximate one also of that of torch's."""
+    if isinstance(layer, ApproxMultiheadAttention) and issubclass(nn.MultiheadAttention, kinds):
+        return True
+    return isinstance(layer, kinds)
 
 
 def approximated(layer: nn.Module, spec: Approximate) -> nn.Module:
@@ -36,7 +46,9 @@ def approximated(layer: nn.Module, spec: Approximate) -> nn.Module:
 
     ValueError for a layer of another kind or with a forward of its own.
     """
-    if isinstance(layer, nn.MultiheadAttention) and type(layer).forward is nn.MultiheadAttention.forward:
+    if isinstance(layer, ApproxMatmul):
+        return ApproxMatmul(multiplier=spec.multiplier, activations=spec.activations, gradient=spec.gradient)
+    if is_a(layer, nn.MultiheadAttention) and type(layer).forward in _ATTENDING:
         return ApproxMultiheadAttention.of(layer, spec)
     kind = next((kind for kind in _KINDS if isinstance(layer, kind.base)), None)
     if kind is None:
