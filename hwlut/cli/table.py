@@ -1,5 +1,6 @@
 """The TABLE argument of most commands, and the output files of all."""
 
+import difflib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +26,9 @@ Domain = Annotated[
     tuple[float, float] | None,
     typer.Option(metavar="LOW HIGH", help="Real interval; the function's own unless given."),
 ]
+
+
+_EXAMPLES = ("gelu_8", "exp_16", "mul8s_exact")
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,9 @@ def open_table(given: str) -> Table:
     shipped = share("pretrained", path.name.removesuffix(".json") + ".json")
     if str(path.parent) not in (".", "pretrained") or not shipped.is_file():
         names = sorted(file.stem for file in share("pretrained").glob("*.json"))
-        raise ValueError(f"table must be a file or one of {', '.join(names)}, not {given!r}")
+        near = difflib.get_close_matches(path.stem, names, n=4, cutoff=0.5) or _EXAMPLES
+        where = f"table must be a file or the name of one in {shipped.parent}, such as {', '.join(near)}"
+        raise ValueError(f"{where}, not {given!r}")
     note(f"no file {given}: taking the shipped table {shipped}")
     return Table(load(shipped), shipped, shipped=True)
 

@@ -115,7 +115,9 @@ def _build(rtl: Rtl, name: str, version: str, waves: bool) -> Path:
             message = errors[0].replace(f"{folder}/", "")
             raise ValueError(f"Verilog of {rtl.description['module']}: {message}") from None
 
-    tools = (name, version, importlib.metadata.version("cocotb"), _VERILATOR_ARGUMENTS)
+    # A built simulation loads cocotb's libraries from where they were when it was built.
+    libraries = str(importlib.metadata.distribution("cocotb").locate_file("cocotb"))
+    tools = (name, version, importlib.metadata.version("cocotb"), libraries, _VERILATOR_ARGUMENTS)
     key = digest_of(rtl.verilog, rtl.description["module"], *tools, waves)
     return build_once("cocotb", key, compile_design)
 
