@@ -199,6 +199,22 @@ def test_parts_of_an_attention_are_found_by_name():
     assert parts.pop("context") is S8 and set(parts.values()) == {DRUM} and len(parts) == 5
 
 
+@pytest.mark.parametrize("strict", [True, False], ids=["strict", "lenient"])
+@pytest.mark.parametrize("shape", ATTENTION)
+def test_attention_loads_a_state_of_torch(shape, strict):
+    plain = nn.Sequential(nn.MultiheadAttention(8, 2, **ATTENTION[shape]))
+    module = nn.Sequential(ApproxMultiheadAttention(8, 2, multiplier=S8, **ATTENTION[shape]))
+    state = plain.state_dict()
+    keys = list(state)
+    module.load_state_dict(state, strict=strict)
+    assert list(state) == keys
+    back = module[0].restored().state_dict()
+    assert back.keys() == plain[0].state_dict().keys()
+    assert all(torch.equal(value, state[f"0.{name}"]) for name, value in back.items())
+    with pytest.raises(RuntimeError, match="size mismatch for 0.q_proj.weight"):
+        module.load_state_dict(nn.Sequential(nn.MultiheadAttention(4, 2, **ATTENTION[shape])).state_dict())
+
+
 @pytest.mark.filterwarnings("ignore:.*nested tensor:UserWarning")
 @pytest.mark.parametrize("padded", [False, True], ids=["whole", "padded"])
 @pytest.mark.parametrize("what", ["all", "linear"])

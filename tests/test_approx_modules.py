@@ -58,11 +58,102 @@ def test_a_state_of_another_multiplier_is_refused():
     ApproxLinear(3, 2, multiplier=S8.replace(name="other")).load_state_dict(state)
     with pytest.raises(RuntimeError, match="multiplier_digest must be that of multiplier 'drum_s8', not another"):
         ApproxLinear(3, 2, multiplier=DRUM).load_state_dict(state)
-    with pytest.raises(RuntimeError, match="Missing key"):
-        ApproxLinear(3, 2, multiplier=S8).load_state_dict(nn.Linear(3, 2).state_dict())
-    layer, plain = ApproxLinear(3, 2, multiplier=S8), nn.Linear(3, 2)
-    layer.load_state_dict(plain.state_dict(), strict=False)
-    assert torch.equal(layer.weight, plain.weight)
+    with pytest.raises(RuntimeError, match="multiplier_digest must be that of multiplier 'exact_s8', not another"):
+        ApproxLinear(3, 2, multiplier=S8).load_state_dict(state | {"multiplier_digest": torch.zeros(3)})
+    with pytest.raises(RuntimeError, match="Unexpected key.*: .other"):
+        ApproxLinear(3, 2, multiplier=S8).load_state_dict(state | {"other": torch.zeros(3)})
+
+
+@pytest.mark.parametrize("strict", [True, False], ids=["strict", "lenient"])
+def test_states_of_the_layers_of_torch(strict):
+    torch.manual_seed(0)
+    x = torch.randn(3, 2, 4, 4)
+    net = static(S8, [x])
+    step = net[0].activation_quantizer.step.clone()
+    plain = nn.Sequential(nn.Conv2d(2, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(16, 3))
+    state = plain.state_dict()
+    keys = list(state)
+    net.load_state_dict(state, strict=strict)
+    assert torch.equal(net[3].weight, plain[3].weight) and torch.equal(net[0].activation_quantizer.step, step)
+    assert net[0].weight_quantizer.calibrated and list(state) == keys
+    with pytest.raises(RuntimeError, match="Missing key.*: .3.bias"):
+        net.load_state_dict({name: value for name, value in state.items() if name != "3.bias"})
+    state = net.state_dict()
+    del state["3.weight_quantizer.step"]
+    with pytest.raises(RuntimeError, match="Missing key.*: .3.weight_quantizer.step"):
+        net.load_state_dict(state)
+
+
+@pytest.mark.parametrize("gradient", ["lre", "date"])
+def test_layers_made_on_the_meta_device(gradient):
+    multiplier = Multiplier(family="drum", signed=True, k=5)
+
+    def make():
+        return nn.Sequential(
+            ApproxLinear(3, 4, multiplier=multiplier, gradient=gradient),
+            ApproxMultiheadAttention(4, 2, multiplier=multiplier, gradient=gradient),
+        )
+
+    with torch.device("meta"):
+        net = make()
+    want = make()
+    assert net[0](torch.empty(5, 3, device="meta")).shape == (5, 4)
+    net = net.to_empty(device="cpu")
+    net.load_state_dict(want.state_dict())
+    gradients = []
+    for each in (net, want):
+        x = torch.randn(5, 3, generator=torch.Generator().manual_seed(0), requires_grad=True)
+        y = each[0](x)
+        each[1](y, y, y)[0].sum().backward()
+        gradients.append(x.grad)
+    assert torch.equal(*gradients) and gradients[0].any()
+    assert not [value for value in net.state_dict().values() if value.is_meta]
+
+
+def test_what_a_layer_is_made_of_stays():
+    layer = ApproxLinear(3, 2, multiplier=S8)
+    for name, value in (("multiplier", DRUM), ("gradient", "lre")):
+        with pytest.raises(
+            AttributeError,
+            match=f"^ApproxLinear {name} must stay; hwlut.nn.convert, or `of`, makes a layer with another one$",
+        ):
+            setattr(layer, name, value)
+    assert layer.multiplier is S8 and layer.gradient == "ste"
+
+
+def test_quantizers_are_replaced_by_such_as_fit():
+    torch.manual_seed(0)
+    x = torch.randn(4, 6).abs()
+    signed = Multiplier(family="exact", a=Fixed(8), b=Fixed(8))
+    layer = ApproxLinear(6, 3, multiplier=signed).eval()
+    layer(x)
+    both = {
+        "activations": Quantizer(Fixed(8), steps="real", symmetric=False, source="dynamic"),
+        "weights": Quantizer(Fixed(8), steps="real", source="dynamic"),
+    }
+    want = ApproxLinear.of(layer.restored(), Approximate(signed, **both)).eval()(x)
+    layer.activation_quantizer = both["activations"]
+    layer(x)
+    layer.weight_quantizer = both["weights"]
+    assert torch.equal(layer(x), want)
+
+    def refused(module, name, value):
+        with pytest.raises((TypeError, ValueError)) as caught:
+            setattr(module, name, value)
+        return str(caught.value)
+
+    token = Quantizer(Fixed(8), steps="real", granularity="token", source="dynamic")
+    assert refused(layer, "weight_quantizer", Quantizer(Fixed(4))) == (
+        "ApproxLinear weights must have the multiplier's format s8, not s4"
+    )
+    assert refused(layer, "activation_quantizer", None) == "ApproxLinear activations must be a Quantizer, not NoneType"
+    assert refused(layer, "weight_quantizer", token) == (
+        "ApproxLinear weights must have a step for each tensor or channel, not token"
+    )
+    assert refused(ApproxMatmul(multiplier=S8), "activation_quantizer", Quantizer(Fixed(4))) == (
+        "ApproxMatmul activations must have the multiplier's format s8, not s4"
+    )
+    assert torch.equal(layer(x), want)
 
 
 @pytest.mark.parametrize(

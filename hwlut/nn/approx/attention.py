@@ -15,6 +15,8 @@ from hwlut.units import Multiplier
 
 __all__ = ["ApproxMultiheadAttention"]
 
+_INPUTS = "q_proj", "k_proj", "v_proj"
+
 
 class ApproxMultiheadAttention(nn.Module):
     """``nn.MultiheadAttention`` by an approximate multiplier: its arguments, and those of `Approximate` by name.
@@ -84,6 +86,17 @@ class ApproxMultiheadAttention(nn.Module):
         old.out_proj.weight, old.out_proj.bias = self.out_proj.weight, self.out_proj.bias
         old.bias_k, old.bias_v = self.bias_k, self.bias_v
         return old.train(self.training)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *arguments: Any) -> None:
+        """Also of a state of ``nn.MultiheadAttention``, of either form."""
+        for kind in ("weight", "bias"):
+            joined = state_dict.pop(f"{prefix}in_proj_{kind}", None)
+            parts = [] if joined is None else joined.chunk(3)
+            state_dict.update({f"{prefix}{name}.{kind}": part for name, part in zip(_INPUTS, parts)})
+        for name in _INPUTS:
+            if f"{prefix}{name}_weight" in state_dict:
+                state_dict[f"{prefix}{name}.weight"] = state_dict.pop(f"{prefix}{name}_weight")
+        super()._load_from_state_dict(state_dict, prefix, *arguments)
 
     @property
     def exact(self) -> bool:

@@ -91,11 +91,12 @@ def gradient_of(gradient: Any, multiplier: Multiplier) -> Gradient:
 
     Above 2^16 pairs, "lre" and "date" come from the factors of the multiplier. ValueError where it has none.
     """
-    if isinstance(gradient, str) or isinstance(gradient, Date):
-        chosen = Date() if gradient == "date" else gradient
-        return _named(chosen, multiplier.replace(name="", function=None, meta={}))
-    by_a, by_b = (_given(label, table, multiplier) for label, table in zip("ab", gradient))
-    return Gradient(_terms(by_a, multiplier), _terms(by_b, multiplier))
+    with torch.device("cpu"):
+        if isinstance(gradient, str) or isinstance(gradient, Date):
+            chosen = Date() if gradient == "date" else gradient
+            return _named(chosen, multiplier.replace(name="", function=None, meta={}))
+        by_a, by_b = (_given(label, table, multiplier) for label, table in zip("ab", gradient))
+        return Gradient(_terms(by_a, multiplier), _terms(by_b, multiplier))
 
 
 @functools.lru_cache(maxsize=32)

@@ -9,8 +9,8 @@ from torch import nn
 
 from hwlut.nn.approx.forms import Form
 from hwlut.nn.approx.gradients import gradient_of
-from hwlut.nn.approx.product import Columns, Operand, columns_of, operand, product, totals
-from hwlut.nn.approx.spec import Approximate
+from hwlut.nn.approx.product import Columns, Operand, columns_of, operand, product, totals, without_autocast
+from hwlut.nn.approx.spec import Approximate, check_quantizer
 from hwlut.nn.approx.sums import known
 from hwlut.quant import Quantizer
 from hwlut.units import Multiplier
@@ -23,27 +23,55 @@ _Layer = TypeVar("_Layer", bound="ApproxLayer")
 class Multiplied(nn.Module):
     """A module that multiplies by an approximate multiplier, with a quantizer for each of its operands.
 
-    Buffer: `multiplier_digest`, uint8 [32]; a state with that of another multiplier is refused.
+    The state also has `multiplier_digest`, uint8 [32], and one of another multiplier is refused. A state without it is
+    one of torch's layer, and leaves the quantizers as they are.
     """
 
-    multiplier: Multiplier
     activation_quantizer: Quantizer
     weight_quantizer: Quantizer
-    multiplier_digest: torch.Tensor
 
     def _take(self, spec: Approximate, activations: Quantizer, weights: Quantizer) -> None:
-        self.multiplier = spec.multiplier
-        self.gradient = spec.gradient
+        self._given = spec.multiplier, spec.gradient
         self._gradient = gradient_of(spec.gradient, spec.multiplier)
+        self._device = torch.device("cpu")
         self.activation_quantizer = activations
         self.weight_quantizer = weights
-        digest = torch.tensor(list(bytes.fromhex(spec.multiplier.digest)), dtype=torch.uint8)
-        self.register_buffer("multiplier_digest", digest)
         known(spec.multiplier)
+
+    @property
+    def multiplier(self) -> Multiplier:
+        """What multiplies; another one makes another layer, by `hwlut.nn.convert` or `of`."""
+        return self._given[0]
+
+    @property
+    def gradient(self) -> Any:
+        """What stands for its derivatives, as `Approximate` has it."""
+        return self._given[1]
+
+    @property
+    def multiplier_digest(self) -> torch.Tensor:
+        """The multiplier's digest as the state has it, uint8 [32]."""
+        return torch.tensor(list(bytes.fromhex(self.multiplier.digest)), dtype=torch.uint8, device="cpu")
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in ("multiplier", "gradient"):
+            kind = type(self).__name__
+            raise AttributeError(f"{kind} {name} must stay; hwlut.nn.convert, or `of`, makes a layer with another one")
+        if name in ("activation_quantizer", "weight_quantizer"):
+            self._check(name, value)
+        super().__setattr__(name, value)
+
+    def _check(self, name: str, quantizer: Any) -> None:
+        """Refuse what cannot be the quantizer of that name."""
+        first = name == "activation_quantizer"
+        label = f"{type(self).__name__} {'activations' if first else 'weights'}"
+        check_quantizer(label, quantizer, self.multiplier.a if first else self.multiplier.b)
 
     def _apply(self, fn: Any, recurse: bool = True) -> "Multiplied":
         super()._apply(fn, recurse)
-        self._gradient = self._gradient.to(self.multiplier_digest.device)
+        self._device = fn(torch.empty(0, dtype=torch.uint8, device=self._device)).device
+        if self._device.type != "meta":
+            self._gradient = self._gradient.to(self._device)
         return self
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -55,10 +83,18 @@ class Multiplied(nn.Module):
         """Whether the forward, in training too, is the integer definition bit for bit: it always is."""
         return True
 
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        destination[f"{prefix}multiplier_digest"] = self.multiplier_digest
+
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *arguments: Any) -> None:
-        given = state_dict.get(f"{prefix}multiplier_digest")
-        own = self.multiplier_digest
-        if isinstance(given, torch.Tensor) and not torch.equal(given.to(own.device), own):
+        given = state_dict.pop(f"{prefix}multiplier_digest", None)
+        if given is None:
+            own: dict[str, Any] = {}
+            for name in ("activation_quantizer", "weight_quantizer"):
+                getattr(self, name).state_dict(destination=own, prefix=f"{prefix}{name}.")
+            state_dict.update({name: value for name, value in own.items() if name not in state_dict})
+        elif not _same(given, self.multiplier_digest):
             errors = arguments[-1]
             errors.append(f"{prefix}multiplier_digest must be that of multiplier {self.multiplier.name!r}, not another")
             return
@@ -97,16 +133,19 @@ class ApproxLayer(Multiplied):
         self._make(spec)
 
     def _make(self, spec: Approximate) -> None:
-        activations, weights = spec.activation_quantizer(), spec.weight_quantizer()
-        _check_sharing(f"{type(self).__name__} activations", activations, self.sharing)
-        _check_sharing(f"{type(self).__name__} weights", weights, ("tensor", "channel"))
-        if weights.granularity.kind == "channel" and weights.granularity.axis != 0:
-            raise ValueError(
-                f"{type(self).__name__} weights must have channels of axis 0, not {weights.granularity.axis}"
-            )
-        self._take(spec, activations, weights)
-        self._kept = _Kept()
+        self._take(spec, spec.activation_quantizer(), spec.weight_quantizer())
         self.to(self.weight.device)
+
+    def _check(self, name: str, quantizer: Any) -> None:
+        super()._check(name, quantizer)
+        if name == "activation_quantizer":
+            _check_sharing(f"{type(self).__name__} activations", quantizer, self.sharing)
+        else:
+            label, axis = f"{type(self).__name__} weights", quantizer.granularity.axis
+            _check_sharing(label, quantizer, ("tensor", "channel"))
+            if quantizer.granularity.kind == "channel" and axis != 0:
+                raise ValueError(f"{label} must have channels of axis 0, not {axis}")
+        self._kept = _Kept()
 
     def train(self: _Layer, mode: bool = True) -> _Layer:
         self._kept = _Kept()
@@ -126,8 +165,7 @@ class ApproxLayer(Multiplied):
         old = _same_as(self, self.base)
         for name in ("activation_quantizer", "weight_quantizer"):
             del old._modules[name]
-        del old._buffers["multiplier_digest"]
-        for name in ("multiplier", "gradient", "_gradient", "_kept"):
+        for name in ("_given", "_gradient", "_device", "_kept"):
             del old.__dict__[name]
         return old
 
@@ -193,9 +231,9 @@ class ApproxLayer(Multiplied):
 def in_float32(run: Callable[..., torch.Tensor], *inputs: torch.Tensor) -> torch.Tensor:
     """What `run` makes of the inputs, without autocast, in their dtype, or in autocast's where that is on."""
     kind = inputs[0].device.type
-    if not torch.is_autocast_enabled(kind):
+    if not torch.amp.is_autocast_available(kind) or not torch.is_autocast_enabled(kind):
         return run(*inputs).to(inputs[0].dtype)
-    with torch.autocast(kind, enabled=False):
+    with without_autocast(kind):
         return run(*(x.float() for x in inputs)).to(torch.get_autocast_dtype(kind))
 
 
@@ -208,6 +246,10 @@ def real_and_codes(quantizer: Quantizer, x: torch.Tensor) -> tuple[torch.Tensor 
         quantizer.follow(x)
     with torch.no_grad():
         return real, operand(quantizer, x)
+
+
+def _same(given: Any, digest: torch.Tensor) -> bool:
+    return isinstance(given, torch.Tensor) and (given.is_meta or torch.equal(given.cpu(), digest))
 
 
 def _check_sharing(label: str, quantizer: Quantizer, kinds: tuple[str, ...]) -> None:

@@ -1,5 +1,6 @@
 """The differentiable product of real operands by way of their codes."""
 
+import contextlib
 from typing import Any, NamedTuple
 
 import torch
@@ -13,7 +14,7 @@ from hwlut.ops import ExpandedWeights, expand_weights
 from hwlut.quant import Quantizer
 from hwlut.units import Multiplier
 
-__all__ = ["Columns", "Operand", "columns_of", "operand", "product", "totals"]
+__all__ = ["Columns", "Operand", "columns_of", "operand", "product", "totals", "without_autocast"]
 
 
 class Operand(NamedTuple):
@@ -112,12 +113,19 @@ class _Product(torch.autograd.Function):
         saved = ctx.saved_tensors
         x, w, form, (g,) = Operand(*saved[:3]), Operand(*saved[3:]), ctx.form, gradients
         of_x = of_w = None
-        with torch.autocast(g.device.type, enabled=False):
+        with without_autocast(g.device.type):
             if ctx.needs_input_grad[0]:
                 of_x = _input_gradient(form, g * form.steps(w.step), x, w, ctx.gradient).to(ctx.dtypes[0])
             if ctx.needs_input_grad[1]:
                 of_w = _weight_gradient(form, g * x.step, x, w, ctx.gradient).to(ctx.dtypes[1])
         return of_x, of_w, *[None] * 6
+
+
+def without_autocast(device_type: str) -> contextlib.AbstractContextManager[Any]:
+    """A context without autocast, on devices that have it."""
+    if torch.amp.is_autocast_available(device_type):
+        return torch.autocast(device_type, enabled=False)
+    return contextlib.nullcontext()
 
 
 def _input_gradient(form: Form, g: torch.Tensor, x: Operand, w: Operand, gradient: Gradient) -> torch.Tensor:
