@@ -14,11 +14,11 @@ S8, U8 = Fixed(8), Fixed(8, signed=False)
 KEPT = {
     "real": ({"steps": "real"}, {"step"}),
     "real affine": ({"steps": "real", "symmetric": False}, {"step", "zero_point"}),
-    "real averages": ({"steps": "real", "method": "ema"}, {"step", "low", "high"}),
+    "real averages": ({"steps": "real", "method": "ema"}, {"step", "low", "high", "frozen"}),
     "real learned": ({"steps": "real", "source": "learned"}, {"step"}),
     "powers": ({"scales": range(-2, 9)}, {"scale"}),
     "powers affine": ({"symmetric": False}, {"scale", "zero_point"}),
-    "powers averages": ({"symmetric": False, "method": "ema"}, {"scale", "zero_point", "low", "high"}),
+    "powers averages": ({"symmetric": False, "method": "ema"}, {"scale", "zero_point", "low", "high", "frozen"}),
     "powers learned": ({"source": "learned"}, {"exponent"}),
 }
 each_kept = pytest.mark.parametrize("label", KEPT)
@@ -42,7 +42,8 @@ def test_states_make_the_round_trip(label, granularity, tmp_path):
     source = made(label, granularity, values())
     state = source.state_dict()
     assert set(state) == KEPT[label][1]
-    assert all(value.shape == (() if granularity == "tensor" else (3,)) for value in state.values())
+    for name, value in state.items():
+        assert value.shape == (() if granularity == "tensor" or name == "frozen" else (3,))
     torch.save(state, tmp_path / "state.pt")
     loaded = torch.load(tmp_path / "state.pt")
     for target in (made(label, granularity), made(label, granularity, values(1))):  # before and after calibration
@@ -59,8 +60,8 @@ def test_states_make_the_round_trip(label, granularity, tmp_path):
 def test_a_state_of_nothing_yet_is_one(label, granularity):
     target = made(label, granularity, values())
     if granularity == "channel":
-        for state in target.state_dict().values():
-            assert state.shape == (3,)
+        for name, state in target.state_dict().items():
+            assert state.shape == (3,) or name == "frozen"
     target.load_state_dict(made(label, granularity).state_dict())
     assert not target.calibrated
     with pytest.raises(RuntimeError) as caught:

@@ -99,8 +99,24 @@ def test_averages_go_on_from_a_saved_state():
     other.load_state_dict(one.state_dict())
     for quantizer in (one, other):
         quantizer(reals(50, seed=9))
-    assert set(one.state_dict()) == {"step", "zero_point", "low", "high"}
+    assert set(one.state_dict()) == {"step", "zero_point", "low", "high", "frozen"}
     assert all(torch.equal(value, other.state_dict()[name]) for name, value in one.state_dict().items())
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_a_frozen_state_stays_frozen(device):
+    """Calibrated, saved, loaded, trained: the step stays, until it is let go; and the other way round."""
+    source = Quantizer(S8, steps="real", method="ema", momentum=0.5)
+    calibrate(source, [full(8.0)])
+    with torch.device(device):
+        loaded = Quantizer(S8, steps="real", method="ema", momentum=0.5)
+    loaded.load_state_dict(copy.deepcopy(source.state_dict()), assign=device == "meta")
+    loaded.train()(full(100.0))
+    assert steps_of(loaded) == pytest.approx(8)
+    loaded.unfreeze()
+    source.load_state_dict(loaded.state_dict())
+    source.train()(full(16.0))
+    assert steps_of(source) == pytest.approx(12)
 
 
 def test_a_step_in_use_is_not_overwritten():
@@ -242,7 +258,7 @@ def test_calibration_leaves_a_quantizer_that_it_does_not_reach():
     with pytest.raises(ValueError) as caught:
         calibrate(used, [reals(5)], [used, unused])
     assert str(caught.value) == "calibration data must reach every quantizer, but not '?'"
-    assert all(torch.equal(value, before[name]) for name, value in unused.state_dict().items())
+    assert all(torch.equal(value, before[name]) for name, value in unused.state_dict().items() if name != "frozen")
 
 
 def test_dynamic_quantizers_need_no_calibration():

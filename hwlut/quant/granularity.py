@@ -6,7 +6,7 @@ import torch
 
 from hwlut.fields import shorten
 
-__all__ = ["Granularity"]
+__all__ = ["Granularity", "check_tensor"]
 
 _KINDS = ("tensor", "channel", "token")
 _LARGEST = torch.finfo(torch.float32).max
@@ -33,6 +33,11 @@ class Granularity:
             raise ValueError(f"Quantizer granularity must be one of {', '.join(_KINDS)}, not {shorten(self.kind)}")
         if isinstance(self.axis, bool) or not isinstance(self.axis, int):
             raise TypeError(f"Quantizer axis must be an integer, not {shorten(self.axis)}")
+
+    def words(self) -> list[str]:
+        """What to say of it: nothing of a tensor."""
+        axis = f" of axis {self.axis}" if self.kind == "channel" else ""
+        return [] if self.kind == "tensor" else [f"per {self.kind}{axis}"]
 
     def rows(self, x: torch.Tensor) -> torch.Tensor:
         """`x` as [groups, values of each]."""
@@ -88,3 +93,9 @@ class Granularity:
         if not -x.dim() <= self.axis < x.dim():
             raise ValueError(f"Quantizer input must have the axis {self.axis}, not shape {tuple(x.shape)}")
         return self.axis % x.dim()
+
+
+def check_tensor(x: object) -> None:
+    """Refuse what is no input of a quantizer."""
+    if not isinstance(x, torch.Tensor):
+        raise TypeError(f"Quantizer input must be a tensor, not {type(x).__name__}")

@@ -9,7 +9,7 @@ from hwlut.quant.affine import hold
 from hwlut.quant.distribution import Distribution
 from hwlut.quant.steps import PowerOfTwoSteps, RealSteps
 
-__all__ = ["Extremes", "LeastError", "Observer", "Percentile", "averaged"]
+__all__ = ["Extremes", "LeastError", "Observer", "Percentile", "averaged", "observer"]
 
 Steps = RealSteps | PowerOfTwoSteps
 Pair = tuple[torch.Tensor, torch.Tensor]
@@ -107,6 +107,13 @@ class LeastError:
             best = torch.where(error < least, step, best)
             least = torch.minimum(error, least)
         return best, steps.zero_point(low, high, best)
+
+
+def observer(method: str, percentile: float) -> Observer:
+    """A new one for a method of `Quantizer`."""
+    if method == "percentile":
+        return Percentile(percentile)
+    return LeastError() if method == "mse" else Extremes()
 
 
 def averaged(low: torch.Tensor, high: torch.Tensor, bounds: Pair, momentum: float) -> Pair:

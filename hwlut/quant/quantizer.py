@@ -1,15 +1,16 @@
 """The quantizer: real values to the codes of a format, and back."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
 from hwlut.fields import shorten
 from hwlut.fixed import Fixed, power_of_two
 from hwlut.quant.affine import Quantized, fake_quantized, held_codes
-from hwlut.quant.granularity import Granularity
+from hwlut.quant.granularity import Granularity, check_tensor
 from hwlut.quant.learned import nearest, power_step, real_step
-from hwlut.quant.observer import Extremes, LeastError, Observer, Percentile, averaged
+from hwlut.quant.observer import Observer, averaged, observer
 from hwlut.quant.options import Options
 from hwlut.quant.state import Wanted, WithState
 from hwlut.quant.steps import PowerOfTwoSteps, RealSteps
@@ -46,7 +47,8 @@ class Quantizer(WithState):
     The state lies on the module's device and a forward never waits for it; it keeps its type under `.half()`. One
     number, or one a channel: `scale` (int32, s), the parameter `exponent` (its nearest integer in `scales` is s) or
     `step` (float32; a parameter where learned); `zero_point` (int32) unless symmetric; `low` and `high` (float32) with
-    "ema". A state loaded from a file is taken as calibrated; one with impossible numbers or shapes is refused.
+    "ema", and `frozen` (uint8, 0 or 1): a loaded state follows training where it did when it was saved. A state loaded
+    from a file is taken as calibrated; one with impossible numbers or shapes is refused.
     """
 
     _main: str
@@ -57,6 +59,7 @@ class Quantizer(WithState):
     zero_point: torch.Tensor
     low: torch.Tensor
     high: torch.Tensor
+    frozen: torch.Tensor
 
     def __init__(
         self,
@@ -112,16 +115,15 @@ class Quantizer(WithState):
     def start(self) -> None:
         """Observe the values of every forward, until `freeze`; a dynamic quantizer has nothing to observe."""
         self.reached = False
-        if self.source == "dynamic":
-            return
-        self.observing = True
-        self.observer = self._observer()
+        if self.source != "dynamic":
+            self.observing, self.observer = True, observer(self.method, self.percentile)
 
     def observe(self, x: torch.Tensor) -> None:
         """Take in real values, and choose the step by all those since `start` (here, unless it was called).
 
         ValueError for a value that is not finite, where there is none at all, or for another number of channels.
         """
+        check_tensor(x)
         if self.source == "dynamic":
             return
         real = x.detach().float()
@@ -135,10 +137,10 @@ class Quantizer(WithState):
             self._average(x)
         else:
             self._check_channels(x)
-            observer = self.observer or self._observer()
-            observer.observe(self.granularity.rows(real))
+            seen = self.observer or observer(self.method, self.percentile)
+            seen.observe(self.granularity.rows(real))
             shape = self.granularity.shape(x)
-            self._choose(*(chosen.view(shape) for chosen in observer.choose(self.steps)))
+            self._choose(*(chosen.view(shape) for chosen in seen.choose(self.steps)))
         self.reached = True
 
     def follow(self, x: torch.Tensor) -> None:
@@ -147,6 +149,7 @@ class Quantizer(WithState):
         For modules that call `quantize` or `codes`, which leave the step as it is, in the place of the quantizer.
         Following, nothing waits for the device, and values that are not finite are left out.
         """
+        check_tensor(x)
         if self.observing:
             self.observe(x)
         elif self.following and self.training and x.numel():
@@ -155,11 +158,22 @@ class Quantizer(WithState):
     def freeze(self) -> None:
         """Keep the step and forget the values seen; training does not change it any more."""
         self.observer = None
-        self.observing = self.following = False
+        self.observing = False
+        self._follow(False)
 
     def unfreeze(self) -> None:
         """Follow the batches of training, from the present averages. Only "ema" does; others stay as they are."""
-        self.following = self.method == "ema"
+        self._follow(True)
+
+    def _follow(self, following: bool) -> None:
+        if self.method == "ema":
+            self.following = following
+            self.frozen.fill_(not following)
+
+    def _load_from_state_dict(self, *arguments: Any) -> None:
+        super()._load_from_state_dict(*arguments)
+        if self.method == "ema" and not self.frozen.is_meta:
+            self.following = not bool(self.frozen)
 
     def current_scale(self) -> torch.Tensor:
         """s of the power-of-two step, int32, one or one a channel, on the module's device.
@@ -200,6 +214,7 @@ class Quantizer(WithState):
 
     def _steps_of(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
         """The step of each value, with its gradient where it is learned, and the zero point, where there is one."""
+        check_tensor(x)
         zero_point = None
         if self.source == "dynamic":
             low, high = self.granularity.bounds(x)
@@ -218,11 +233,6 @@ class Quantizer(WithState):
         if not self.symmetric:
             zero_point = self.granularity.spread(self.zero_point, x)
         return self.granularity.spread(step, x), zero_point
-
-    def _observer(self) -> Observer:
-        if self.method == "percentile":
-            return Percentile(self.percentile)
-        return LeastError() if self.method == "mse" else Extremes()
 
     def _average(self, x: torch.Tensor) -> None:
         self._check_channels(x)
@@ -258,7 +268,12 @@ class Quantizer(WithState):
         real = isinstance(self.steps, RealSteps)
         self._main = "step" if real else "exponent" if self.learned else "scale"
         known = None if self.calibrates else self.scales[0]
-        self._hold(self._main, self._wanted_main(), known, integer=self._main == "scale", learned=self.learned)
+        wanted = {
+            "step": Wanted("a finite positive number", low=2.0**-149),
+            "exponent": Wanted("a finite number"),
+            "scale": Wanted(f"one of {shorten(self.scales)}", among=self.scales),
+        }
+        self._hold(self._main, wanted[self._main], known, integer=self._main == "scale", learned=self.learned)
         if not real:
             self.register_buffer("choices", torch.tensor(self.scales, dtype=torch.int32), persistent=False)
         if not self.symmetric:
@@ -267,20 +282,10 @@ class Quantizer(WithState):
         if self.method == "ema":
             self._hold("low", Wanted("finite and at most 0", high=0), integer=False)
             self._hold("high", Wanted("finite and at least 0", low=0), integer=False)
-
-    def _wanted_main(self) -> Wanted:
-        if self._main == "step":
-            return Wanted("a finite positive number", low=2.0**-149)
-        if self._main == "exponent":
-            return Wanted("a finite number")
-        return Wanted(f"one of {shorten(self.scales)}", among=self.scales)
+            self.register_buffer("frozen", torch.zeros((), dtype=torch.uint8))
 
     def extra_repr(self) -> str:
-        words = [str(self.format)]
-        if self.granularity.kind == "channel":
-            words.append(f"per channel of axis {self.granularity.axis}")
-        elif self.granularity.kind == "token":
-            words.append("per token")
+        words = [str(self.format), *self.granularity.words()]
         if not self.symmetric:
             words.append("asymmetric")
         if not self.single_scale:
