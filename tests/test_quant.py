@@ -131,6 +131,44 @@ def test_calibration_sees_every_batch_and_leaves_modes():
     assert torch.equal(net.state_dict()["0.scale"], before["0.scale"])
 
 
+def test_what_is_no_data_for_calibration_is_refused():
+    images = torch.ones(2, 3)
+    pair = (
+        "calibration data must be batches that the model is called with, such as (images for images, _ in loader), not"
+        " of 2 arguments: too many positional arguments"
+    )
+    for data, message in (
+        (images, "calibration data must be batches, such as [x], not a tensor"),
+        ([(images, torch.zeros(2))], pair),
+        ([[images, torch.zeros(2)]], pair),
+    ):
+        with pytest.raises(TypeError) as caught:
+            calibrate(model(), data)
+        assert str(caught.value) == message
+
+    class Fails(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.quantizer = Quantizer(Fixed(8))
+
+        def forward(self, x, y):
+            return nn.Identity()(x, y)
+
+    with pytest.raises(TypeError, match="Identity") as caught:  # the model's own error, as it is
+        calibrate(Fails(), [(images, images)])
+    assert "calibration" not in str(caught.value)
+
+
+def test_what_is_no_tensor_is_refused():
+    for source in ("static", "dynamic"):
+        quantizer = Quantizer(Fixed(8), source=source)
+        calls = [quantizer, quantizer.quantize, quantizer.codes, quantizer.observe, quantizer.follow]
+        for call in calls + [quantizer.values] * (source == "static"):
+            with pytest.raises(TypeError) as caught:
+                call([1.0])
+            assert str(caught.value) == "Quantizer input must be a tensor, not list"
+
+
 def test_calibration_of_weights():
     layer = nn.Linear(4, 4)
     parametrize.register_parametrization(layer, "weight", Quantizer(Fixed(8, 7)))

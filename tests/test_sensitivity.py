@@ -122,6 +122,13 @@ def test_an_interrupted_run_goes_on(net, data, tmp_path):
 def test_refuses(net, data):
     for arguments, kind, message in (
         ((net, [], CHOICES, scaled), ValueError, "sensitivities data must be at least one batch"),
+        ((net, data[0], CHOICES, scaled), TypeError, "sensitivities data must be batches, such as [x], not a tensor"),
+        (
+            (net, [(data[0], torch.zeros(8))], CHOICES, scaled),
+            TypeError,
+            "sensitivities data must be batches that the model is called with, such as (images for images, _ in"
+            " loader), not of 2 arguments: too many positional arguments",
+        ),
         ((net, data, {"no": [1]}, scaled), ValueError, "layer must be the name of a module in the model, not 'no'"),
         ((net, data, {"": [1]}, scaled), ValueError, "layer must be the name of a module in the model, not ''"),
         (

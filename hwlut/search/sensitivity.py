@@ -12,6 +12,7 @@ from torch import nn
 
 from hwlut.fields import shorten
 from hwlut.files import digest_of, read_bytes, write_atomic
+from hwlut.quant.calibration import batches_of, called
 from hwlut.unit import Unit
 
 __all__ = ["Harm", "Measure", "harms", "put", "sensitivities"]
@@ -38,7 +39,7 @@ class Harm:
     """
 
     def __init__(self, model: nn.Module, data: Iterable[Any], measure: Measure | None = None):
-        self._batches = list(data)
+        self._batches = list(batches_of("sensitivities", data))
         if not self._batches:
             raise ValueError("sensitivities data must be at least one batch")
         self._measure = measure
@@ -163,10 +164,7 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
 
 
 def _output(model: nn.Module, batch: Any) -> torch.Tensor:
-    if isinstance(batch, dict):
-        output = model(**batch)
-    else:
-        output = model(*batch) if isinstance(batch, (tuple, list)) else model(batch)
+    output = called("sensitivities", model, batch)
     if not isinstance(output, torch.Tensor):
         raise TypeError(f"sensitivities need a model whose output is a tensor, or a measure; not {shorten(output)}")
     return output
