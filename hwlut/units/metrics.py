@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from hwlut.fields import shorten
 from hwlut.units.multiplier import PAIRS_LIMIT, Multiplier
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ def measure(unit: Multiplier, seed: int) -> Metrics:
     """The `Metrics` of `unit`, over every pair up to 2^24, else over 2^20 drawn with `seed`."""
     import torch
 
+    if isinstance(seed, bool) or not isinstance(seed, int):
+        raise TypeError(f"Multiplier metrics seed must be an integer, not {shorten(seed)}")
     exhaustive = unit.pairs <= PAIRS_LIMIT
     pairs = wrong = nonzero = wce = total = distance = 0
     square = relative = 0.0
