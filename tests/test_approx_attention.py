@@ -63,6 +63,10 @@ def test_bmm_with_steps_for_rows_and_columns():
         approx_bmm(x[0, 0], w, U8)
     with pytest.raises(TypeError, match=r"^approx_bmm w must be floating point, not torch.int64$"):
         approx_bmm(x, w.long(), U8)
+    with pytest.raises(TypeError, match=r"^approx_bmm x must be a tensor, not list$"):
+        approx_bmm([[1.0]], w, U8)
+    with pytest.raises(TypeError, match=r"^ApproxMatmul w must be a tensor, not NoneType$"):
+        ApproxMatmul(multiplier=U8)(x, None)
     with pytest.raises(ValueError, match=r"^Approximate activations must have the multiplier's format u8, not s8$"):
         approx_bmm(x, w, U8, Quantizer(Fixed(8)))
 
@@ -136,6 +140,60 @@ def test_attention_trains_like_torch():
         TypeError, match=r"^ApproxMultiheadAttention masks must be of bools or floats, not torch.int64$"
     ):
         module(x, x, x, attn_mask=torch.ones(5, 5).long())
+
+
+WRONG = {
+    "query of four dimensions": (((1, 2, 4, 8),) * 3, {}, "query must have two dimensions, or three with a batch, not"),
+    "query": (((2, 4, 6), (2, 4, 8), (2, 4, 8)), {}, "query must be of shape [2, 4, 8], not [2, 4, 6]"),
+    "key without a batch": (((2, 4, 8), (4, 8), (4, 8)), {}, "key must have 3 dimensions like query, not [4, 8]"),
+    "key of one batch": (((3, 4, 8), (1, 4, 8), (1, 4, 8)), {}, "key must be of shape [3, 4, 8], not [1, 4, 8]"),
+    "value of another length": (
+        ((2, 4, 8), (2, 5, 8), (2, 6, 8)),
+        {},
+        "value must be of shape [2, 5, 8], not [2, 6, 8]",
+    ),
+    "row": (((3, 4, 8),) * 3, {"attn_mask": (1, 4)}, "attn_mask must be of shape [4, 4] or [6, 4, 4], not [1, 4]"),
+    "column": (((3, 4, 8),) * 3, {"attn_mask": (4, 1)}, "attn_mask must be of shape [4, 4] or [6, 4, 4], not [4, 1]"),
+    "one dimension": (((3, 4, 8),) * 3, {"attn_mask": (4,)}, "attn_mask must be of shape [4, 4] or [6, 4, 4], not [4]"),
+    "batch of masks": (
+        ((3, 4, 8),) * 3,
+        {"attn_mask": (3, 4, 4)},
+        "attn_mask must be of shape [4, 4] or [6, 4, 4], not [3, 4, 4]",
+    ),
+    "heads": (((4, 8),) * 3, {"attn_mask": (4, 4, 4)}, "attn_mask must be of shape [4, 4] or [2, 4, 4], not"),
+    "padding of one": (
+        ((3, 4, 8),) * 3,
+        {"key_padding_mask": (1, 4)},
+        "key_padding_mask must be of shape [3, 4], not [1, 4]",
+    ),
+    "short padding": (
+        ((3, 4, 8),) * 3,
+        {"key_padding_mask": (3, 1)},
+        "key_padding_mask must be of shape [3, 4], not [3, 1]",
+    ),
+    "padding of a batch": (((4, 8),) * 3, {"key_padding_mask": (1, 4)}, "key_padding_mask must be of shape [4], not"),
+}
+
+
+@pytest.mark.parametrize("batch_first", [True, False], ids=["batch first", "length first"])
+@pytest.mark.parametrize("label", WRONG)
+def test_attention_refuses_what_torch_refuses(label, batch_first):
+    shapes, masks, message = WRONG[label]
+    inputs = [torch.randn(shape) for shape in shapes]
+    masks = {name: torch.zeros(shape) for name, shape in masks.items()}
+    module = ApproxMultiheadAttention(8, 2, batch_first=batch_first, multiplier=S8)
+    if not batch_first:  # all that is shown has the batch second
+        inputs = [x.transpose(0, 1) if x.dim() == 3 else x for x in inputs]
+        message = message.split(" must ")[0]
+    with pytest.raises(ValueError) as caught:
+        module(*inputs, **masks)
+    assert str(caught.value).startswith(f"ApproxMultiheadAttention {message}")
+    with pytest.raises((AssertionError, RuntimeError)):
+        module.restored()(*inputs, **masks)
+    with pytest.raises(TypeError, match=r"^ApproxMultiheadAttention value must be a tensor, not list$"):
+        module(inputs[0], inputs[1], [1.0])
+    with pytest.raises(TypeError, match=r"^ApproxMultiheadAttention attn_mask must be a tensor, not bool$"):
+        module(*[torch.randn(4, 8)] * 3, attn_mask=True)
 
 
 @pytest.mark.parametrize("multiplier", [S8, U8, DRUM], ids=lambda unit: unit.name)

@@ -174,6 +174,9 @@ def test_refusals():
         "convert module 'body.1': an approximate layer must be made of one of"
     )
     assert one(Net(), "gelu_8") == "convert mapping must be a mapping or a multiplier, not Pwl"
+    assert one(nn.Sequential(nn.LazyLinear(2)), EXACT) == (
+        "convert module '0' must have its parameters: call the lazy model on a batch first"
+    )
     hooked = Net()
     hooked.head.register_forward_hook(lambda *arguments: None)
     assert one(hooked, EXACT) == "convert module 'head' must have no hooks or parametrizations: they would be lost"

@@ -264,6 +264,34 @@ def test_wide_multipliers_have_gradients_without_tables():
                 assert (float(by_a[i]), float(by_b[i])) == pytest.approx(want, rel=1e-3, abs=1)
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        lambda array: torch.from_numpy(array).requires_grad_(),
+        lambda array: 2 * torch.from_numpy(array / 2).requires_grad_(),
+        lambda array: torch.from_numpy(array).bfloat16(),
+        lambda array: array.astype(int).tolist(),
+        pytest.param(lambda array: torch.from_numpy(array).cuda(), marks=pytest.mark.cuda),
+    ],
+    ids=["parameter", "with a gradient", "bfloat16", "list", "cuda"],
+)
+def test_tables_are_given_as_arrays_of_every_kind(given):
+    multiplier = MULTIPLIERS["drum s8"]()
+    tables = [np.add.outer(np.arange(256) % 3, np.arange(256) % 5).astype(float) for _ in range(2)]
+    layers = [
+        ApproxLinear(3, 2, multiplier=multiplier, gradient=gradient)
+        for gradient in (tuple(tables), tuple(given(table.copy()) for table in tables))
+    ]
+    layers[1].load_state_dict(layers[0].state_dict())
+    layers[1] = copy.deepcopy(layers[1])
+    tables[0][:] = 0  # the layers have their own
+    x = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
+    a, b = (torch.autograd.grad(layer(x).sum(), layer.weight)[0] for layer in layers)
+    assert torch.equal(a, b) and a.any()
+    assert all(np.array_equal(*pair) for pair in zip(*(layer.gradient for layer in layers)))
+    assert layers[0].gradient[0].any()
+
+
 def test_bad_gradients_are_refused():
     multiplier = MULTIPLIERS["drum s8"]()
 

@@ -359,6 +359,10 @@ def test_bad_arguments_are_refused():
         "ApproxLinear weights must have channels of axis 0, not 1"
     )
     linear, conv = ApproxLinear(2, 2, multiplier=S8), ApproxConv2d(2, 2, 3, multiplier=S8)
+    assert refused(lambda: linear([1.0, 2.0])) == "ApproxLinear input must be a tensor, not list"
+    assert refused(lambda: conv(None)) == "ApproxConv2d input must be a tensor, not NoneType"
+    assert refused(lambda: conv.accumulators(3)) == "ApproxConv2d input must be a tensor, not int"
+    assert refused(lambda: linear.accumulators(torch.ones(3))) == "ApproxLinear input must be [..., 2], not [3]"
     assert refused(lambda: linear(torch.ones(3))) == "ApproxLinear input must be [..., 2], not [3]"
     assert (
         refused(lambda: linear(torch.ones(2, 2).int())) == "ApproxLinear input must be floating point, not torch.int32"

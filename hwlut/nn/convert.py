@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrize
 
 from hwlut.fields import shorten
@@ -242,6 +243,8 @@ def _call_modules(model: nn.Module, new: set[nn.Module]) -> None:
 
 
 def _refuse_extras(name: str, module: nn.Module) -> None:
+    if any(map(is_lazy, module.parameters())):
+        raise ValueError(f"convert module {name!r} must have its parameters: call the lazy model on a batch first")
     hooks = (value for key, value in vars(module).items() if key.endswith("_hooks"))
     if any(hooks) or parametrize.is_parametrized(module):
         raise ValueError(f"convert module {name!r} must have no hooks or parametrizations: they would be lost")

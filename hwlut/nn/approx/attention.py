@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from hwlut.nn.approx.layer import check_real
 from hwlut.nn.approx.linear import ApproxLinear
 from hwlut.nn.approx.matmul import ApproxMatmul
 from hwlut.nn.approx.spec import Approximate
@@ -125,6 +126,7 @@ class ApproxMultiheadAttention(nn.Module):
         """What nn.MultiheadAttention returns for the same arguments; `is_causal` needs the mask, as there."""
         if is_causal and attn_mask is None:
             raise ValueError("ApproxMultiheadAttention attn_mask must be given beside is_causal")
+        self._check(query, key, value, key_padding_mask, attn_mask)
         batched = query.dim() == 3
         inputs = [query, key, value]
         if not batched:
@@ -147,6 +149,39 @@ class ApproxMultiheadAttention(nn.Module):
             return result, None
         shown = attention.mean(1) if average_attn_weights else attention
         return result, shown if batched else shown.squeeze(0)
+
+    def _check(self, query: Any, key: Any, value: Any, padding: Any, mask: Any) -> None:
+        """Refuse what torch's layer does, and what would be repeated along a dimension."""
+        name = type(self).__name__
+        for label, given in (("query", query), ("key", key), ("value", value)):
+            check_real(f"{name} {label}", given)
+        if query.dim() not in (2, 3):
+            raise ValueError(f"{name} query must have two dimensions, or three with a batch, not {list(query.shape)}")
+        if key.dim() != query.dim():
+            raise ValueError(f"{name} key must have {query.dim()} dimensions like query, not {list(key.shape)}")
+        batched, first = query.dim() == 3, int(self.batch_first)
+        place = first if batched else 0
+        targets, sources = query.shape[place], key.shape[place]
+        batch = [query.shape[1 - first]] if batched else []
+
+        def sizes(length: int, features: int) -> list[int]:
+            return [*batch, length, features] if first else [length, *batch, features]
+
+        every = math.prod(batch) * self.num_heads
+        for label, given, wanted in (
+            ("query", query, [sizes(targets, self.embed_dim)]),
+            ("key", key, [sizes(sources, self.kdim)]),
+            ("value", value, [sizes(sources, self.vdim)]),
+            ("key_padding_mask", padding, [[*batch, sources]]),
+            ("attn_mask", mask, [[targets, sources], [every, targets, sources]]),
+        ):
+            if given is None:
+                continue
+            if not isinstance(given, torch.Tensor):
+                raise TypeError(f"{name} {label} must be a tensor, not {type(given).__name__}")
+            if list(given.shape) not in wanted:
+                shown = " or ".join(map(str, wanted))
+                raise ValueError(f"{name} {label} must be of shape {shown}, not {list(given.shape)}")
 
     def _mask(
         self, attn_mask: torch.Tensor | None, padding: torch.Tensor | None, batch: int, like: torch.Tensor

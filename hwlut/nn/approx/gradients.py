@@ -12,7 +12,7 @@ from hwlut.fields import shorten
 from hwlut.fixed import Fixed
 from hwlut.units import Multiplier
 
-__all__ = ["Date", "Gradient", "Table", "Term", "check_gradient", "gradient_of"]
+__all__ = ["Date", "Gradient", "Table", "Term", "checked_gradient", "gradient_of"]
 
 _NAMES = ("ste", "lre", "date")
 _DECOMPOSED_PAIRS = 1 << 16  # above, a multiplier's factors serve in the place of its table
@@ -74,16 +74,15 @@ class Gradient(NamedTuple):
         return Gradient(*(tuple(term.to(device) for term in terms) for terms in self))
 
 
-def check_gradient(gradient: object, multiplier: Multiplier) -> None:
-    """Refuse what `gradient_of` does not take."""
+def checked_gradient(gradient: Any, multiplier: Multiplier) -> Any:
+    """The gradient as it is named, or its arrays as float64. Refuses what `gradient_of` does not take."""
     if isinstance(gradient, Date) or (isinstance(gradient, str) and gradient in _NAMES):
-        return
+        return gradient
     if not isinstance(gradient, (tuple, list)) or len(gradient) != 2:
         raise ValueError(
             f"Approximate gradient must be one of {', '.join(_NAMES)}, a Date or two arrays, not {shorten(gradient)}"
         )
-    for label, table in zip("ab", gradient):
-        _given(label, table, multiplier)
+    return tuple(_given(label, table, multiplier) for label, table in zip("ab", gradient))
 
 
 def gradient_of(gradient: Any, multiplier: Multiplier) -> Gradient:
@@ -163,8 +162,10 @@ def _difference(values: np.ndarray, half: int | None) -> np.ndarray:
 def _given(label: str, table: Any, multiplier: Multiplier) -> np.ndarray:
     """A derivative that the user gives, checked, as float64."""
     wanted = (1 << multiplier.a.bits, 1 << multiplier.b.bits)
+    if isinstance(table, torch.Tensor):
+        table = table.detach().cpu().double().numpy()
     try:
-        held = np.asarray(table, dtype=np.float64)
+        held = np.array(table, dtype=np.float64)
     except (TypeError, ValueError):
         raise TypeError(f"Approximate gradient by {label} must be an array of numbers, not {shorten(table)}") from None
     if held.shape != wanted:

@@ -15,7 +15,7 @@ from hwlut.nn.approx.sums import known
 from hwlut.quant import Quantizer
 from hwlut.units import Multiplier
 
-__all__ = ["ApproxLayer", "Multiplied", "in_float32", "real_and_codes"]
+__all__ = ["ApproxLayer", "Multiplied", "check_real", "in_float32", "real_and_codes"]
 
 _Layer = TypeVar("_Layer", bound="ApproxLayer")
 
@@ -172,6 +172,7 @@ class ApproxLayer(Multiplied):
     def accumulators(self, x: torch.Tensor) -> torch.Tensor:
         """Sums of ``multiplier(code of x, code of weight)``, without zero points' corrections: int32 or int64, in the
         shape of the result."""
+        check_real(f"{type(self).__name__} input", x)
         with torch.no_grad():
             form, real = self._arranged(x)
             x_codes, w_codes = operand(self.activation_quantizer, real), operand(self.weight_quantizer, self._weights())
@@ -180,8 +181,7 @@ class ApproxLayer(Multiplied):
 
     def _product(self, x: torch.Tensor, *choices: Any) -> torch.Tensor:
         """The layer's result on `x`."""
-        if not x.is_floating_point():
-            raise TypeError(f"{type(self).__name__} input must be floating point, not {x.dtype}")
+        check_real(f"{type(self).__name__} input", x)
         return in_float32(lambda x: self._float_product(x, *choices), x)
 
     def _float_product(self, x: torch.Tensor, *choices: Any) -> torch.Tensor:
@@ -226,6 +226,14 @@ class ApproxLayer(Multiplied):
 
     def extra_repr(self) -> str:
         return f"{self.base.extra_repr(self)}, {self.multiplier.name}"
+
+
+def check_real(label: str, x: object) -> None:
+    """Refuse what is no tensor of real numbers."""
+    if not isinstance(x, torch.Tensor):
+        raise TypeError(f"{label} must be a tensor, not {type(x).__name__}")
+    if not x.is_floating_point():
+        raise TypeError(f"{label} must be floating point, not {x.dtype}")
 
 
 def in_float32(run: Callable[..., torch.Tensor], *inputs: torch.Tensor) -> torch.Tensor:

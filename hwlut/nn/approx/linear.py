@@ -21,9 +21,9 @@ class ApproxLinear(ApproxLayer, nn.Linear):
     sharing = ("tensor", "token")
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
-        if input.shape[-1:] != (self.in_features,):
-            raise ValueError(f"ApproxLinear input must be [..., {self.in_features}], not {list(input.shape)}")
         return self._product(input)
 
     def _arranged(self, x: torch.Tensor, *choices: Any) -> tuple[Form, torch.Tensor]:
+        if x.shape[-1:] != (self.in_features,):
+            raise ValueError(f"ApproxLinear input must be [..., {self.in_features}], not {list(x.shape)}")
         return Linear(tuple(x.shape[:-1])), x

@@ -6,7 +6,7 @@ import torch
 
 from hwlut.nn.approx.forms import Matmul
 from hwlut.nn.approx.gradients import Gradient, gradient_of
-from hwlut.nn.approx.layer import Multiplied, in_float32, real_and_codes
+from hwlut.nn.approx.layer import Multiplied, check_real, in_float32, real_and_codes
 from hwlut.nn.approx.product import columns_of, product
 from hwlut.nn.approx.spec import Approximate
 from hwlut.quant import Quantizer
@@ -30,9 +30,10 @@ def approx_bmm(
     each input, for the whole tensor. Steps and zero points must be the same along K: w may have channels of axis -1.
     """
     spec = Approximate(multiplier, activations, weights, gradient)
+    _check("approx_bmm", x, w)
     x_quantizer = spec.activation_quantizer() if activations is None else activations
     w_quantizer = spec.second_quantizer() if weights is None else weights
-    return _multiplied(x, w, x_quantizer, w_quantizer, multiplier, gradient_of(gradient, multiplier).to(x.device))
+    return _multiplied(x, w, x_quantizer, w_quantizer, multiplier, gradient_of(spec.gradient, multiplier).to(x.device))
 
 
 class ApproxMatmul(Multiplied):
@@ -55,21 +56,23 @@ class ApproxMatmul(Multiplied):
         self._take(spec, spec.activation_quantizer(), second)
 
     def forward(self, x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
+        _check(type(self).__name__, x, w)
         return _multiplied(x, w, self.activation_quantizer, self.weight_quantizer, self.multiplier, self._gradient)
 
     def extra_repr(self) -> str:
         return self.multiplier.name
 
 
+def _check(name: str, x: torch.Tensor, w: torch.Tensor) -> None:
+    for label, operand in (("x", x), ("w", w)):
+        check_real(f"{name} {label}", operand)
+        if operand.dim() < 2:
+            raise ValueError(f"{name} {label} must have at least two dimensions, not {list(operand.shape)}")
+
+
 def _multiplied(
     x: torch.Tensor, w: torch.Tensor, of_x: Quantizer, of_w: Quantizer, multiplier: Multiplier, gradient: Gradient
 ) -> torch.Tensor:
-    for label, operand in (("x", x), ("w", w)):
-        if not operand.is_floating_point():
-            raise TypeError(f"approx_bmm {label} must be floating point, not {operand.dtype}")
-        if operand.dim() < 2:
-            raise ValueError(f"approx_bmm {label} must have at least two dimensions, not {list(operand.shape)}")
-
     def run(x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
         form = Matmul(x.shape, w.shape)
         (real_x, x_codes), (real_w, w_codes) = real_and_codes(of_x, x), real_and_codes(of_w, w)

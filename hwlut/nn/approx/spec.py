@@ -6,7 +6,7 @@ from typing import Any
 
 from hwlut.fields import shorten
 from hwlut.fixed import Fixed
-from hwlut.nn.approx.gradients import check_gradient
+from hwlut.nn.approx.gradients import checked_gradient
 from hwlut.quant import Quantizer
 from hwlut.quant.steps import PowerOfTwoSteps
 from hwlut.units import Multiplier
@@ -44,7 +44,7 @@ class Approximate:
         ):
             if quantizer is not None:
                 check_quantizer(f"Approximate {label}", quantizer, operand)
-        check_gradient(self.gradient, self.multiplier)
+        object.__setattr__(self, "gradient", checked_gradient(self.gradient, self.multiplier))
 
     def activation_quantizer(self) -> Quantizer:
         """A new one for the first operand."""
