@@ -293,3 +293,50 @@ def test_transformers_compute_with_the_new_layers_in_evaluation(what, padded):
     torch.testing.assert_close(after[visible], want[visible], rtol=0, atol=1e-5)
     before, after = before[visible], after[visible]
     assert not torch.allclose(before, after, atol=1e-3)
+
+
+KERNELS = ["activation_relu_or_gelu", "use_nested_tensor", "enable_nested_tensor"]
+
+
+def kernels(model):
+    """What torch's encoders choose their kernels by."""
+    return [{name: getattr(module, name, None) for name in KERNELS} for module in model.modules()]
+
+
+def test_restored_encoders_have_their_kernels_again():
+    torch.manual_seed(0)
+    layer = nn.TransformerEncoderLayer(8, 2, 16, activation="gelu", batch_first=True)
+    model = nn.ModuleDict({"encoder": nn.TransformerEncoder(layer, 2)}).eval()
+    state, x = copy.deepcopy(vars(model["encoder"])), torch.randn(2, 5, 8)
+    known = kernels(model)
+    with torch.no_grad():
+        want = model["encoder"](x)
+        convert(model, S8)
+        convert(model, DRUM)
+        replaced = kernels(model)
+        assert known != replaced
+        with pytest.raises(ValueError, match="calibration data must reach every quantizer"):
+            convert(model, Approximate(S8, Quantizer(Fixed(8))), [])
+        assert kernels(model) == replaced
+        model = copy.deepcopy(model)
+        restore(model)
+        assert kernels(model) == known and vars(model["encoder"]).keys() == state.keys()
+        assert torch.equal(model["encoder"](x), want)
+    with pytest.raises(ValueError, match="calibration data must reach every quantizer"):
+        convert(model, Approximate(S8, Quantizer(Fixed(8))), [])
+    assert kernels(model) == known and vars(model["encoder"]).keys() == state.keys()
+
+
+def test_restored_encoders_call_what_else_was_replaced():
+    layer = nn.TransformerEncoderLayer(8, 2, 16, activation=nn.ReLU(), batch_first=True)
+    model = nn.ModuleDict({"encoder": nn.TransformerEncoder(layer, 2)}).eval()
+    known = kernels(model)
+    convert(model, {"encoder.layers.0.norm1": lambda norm: nn.Identity()})
+    replaced = kernels(model)
+    convert(model, {nn.Linear: S8})
+    with pytest.raises(ValueError, match="calibration data must reach every quantizer"):
+        convert(model, {nn.Linear: Approximate(S8, Quantizer(Fixed(8)))}, [])
+    restore(model)
+    assert kernels(model) == replaced != known
+    with torch.no_grad():
+        model["encoder"](torch.randn(2, 5, 8))

@@ -112,21 +112,22 @@ def restore(model: nn.Module) -> Conversion:
     if not any(isinstance(module, APPROXIMATE) for module in model.modules()):
         raise ValueError("restore model must hold an approximate layer; it holds none")
     matched = _matches(model, [APPROXIMATE])
-    return _replace(model, {name: (module, restored) for name, (module, _) in matched.items()}, None)
+    return _replace(model, {name: (module, restored) for name, (module, _) in matched.items()}, None, back=True)
 
 
 def _replace(
-    model: nn.Module, found: Mapping[str, tuple[nn.Module, _Factory]], data: Iterable[Any] | None
+    model: nn.Module, found: Mapping[str, tuple[nn.Module, _Factory]], data: Iterable[Any] | None, back: bool = False
 ) -> Conversion:
-    """Put new modules in the places of the old ones, and calibrate them."""
+    """Put new modules, or with `back` those of torch, in the places of the old ones, and calibrate them."""
     device = next((tensor.device for tensor in (*model.parameters(), *model.buffers())), torch.device("cpu"))
     new: dict[nn.Module, nn.Module] = {}
     for name, (module, factory) in found.items():
         if module not in new:
             _refuse_extras(name, module)
             new[module] = _replacement(name, module, factory, device)
+    called = {module for encoder in model.modules() for module in vars(encoder).get("_replaced", (None, ()))[1]}
     _put(model, {name: new[module] for name, (module, _) in found.items()})
-    _call_modules(model, set(new.values()))
+    _call_modules(model, set() if back else set(new.values()))
     added = {child for module in new.values() for child in module.modules() if isinstance(child, Quantizer)}
     unknown = [child for child in model.modules() if child in added and not child.calibrated]
     if data is not None and unknown:
@@ -134,6 +135,7 @@ def _replace(
             calibrate(model, data, unknown)
         except BaseException:
             _put(model, {name: module for name, (module, _) in found.items()})
+            _call_modules(model, called)
             raise
     return Conversion(
         tuple(Replacement(name, _words(module), _words(new[module])) for name, (module, _) in found.items())
@@ -233,13 +235,19 @@ def _put(model: nn.Module, modules: Mapping[str, nn.Module]) -> None:
 
 
 def _call_modules(model: nn.Module, new: set[nn.Module]) -> None:
-    """Keep encoders of torch from computing, in evaluation, with a kernel of their own in the place of new modules."""
+    """Keep encoders of torch from computing, in evaluation, with a kernel of their own in the place of new modules.
+
+    An encoder remembers those in it, and its own choice of a kernel, which it gets back when the last has gone.
+    """
     for encoder in model.modules():
-        if isinstance(encoder, (nn.TransformerEncoder, nn.TransformerEncoderLayer)) and new & set(encoder.modules()):
-            if isinstance(encoder, nn.TransformerEncoder):
-                encoder.use_nested_tensor = False
-            else:
-                encoder.activation_relu_or_gelu = 0
+        if not isinstance(encoder, (nn.TransformerEncoder, nn.TransformerEncoderLayer)):
+            continue
+        choice = "use_nested_tensor" if isinstance(encoder, nn.TransformerEncoder) else "activation_relu_or_gelu"
+        own, known = vars(encoder).pop("_replaced", (getattr(encoder, choice), set()))
+        held = (new | known) & set(encoder.modules())
+        if held:
+            encoder.__dict__["_replaced"] = own, held
+        setattr(encoder, choice, type(own)(0) if held else own)
 
 
 def _refuse_extras(name: str, module: nn.Module) -> None:
