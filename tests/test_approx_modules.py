@@ -19,6 +19,7 @@ from hwlut.nn import (
     ApproxMultiheadAttention,
     convert,
 )
+from hwlut.nn.approx import sums
 from hwlut.quant import Quantizer, calibrate
 from hwlut.units import Multiplier
 
@@ -277,6 +278,37 @@ def test_compile_without_breaks(kind, backend):
     net.eval()
     with torch.no_grad():
         assert torch.equal(compiled(x), net(x))
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")  # of torch's own imports
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # of torch's own tracing
+def test_exported_programs_need_their_multiplier(monkeypatch):
+    multiplier = Multiplier(family="drum", signed=True, k=6)
+    layer, x = ApproxLinear(3, 2, multiplier=multiplier).eval(), torch.randn(4, 3)
+    stored = io.BytesIO()
+    torch.export.save(torch.export.export(layer, (x,)), stored)
+    stored.seek(0)
+    program = torch.export.load(stored).module()
+    assert torch.equal(program(x), layer(x))
+    monkeypatch.delitem(sums._KNOWN, multiplier.digest)  # as in another process
+    with pytest.raises(RuntimeError) as caught:
+        program(x)
+    assert str(caught.value).splitlines()[0] == (
+        f"hwlut::approx_sums multiplier {multiplier.digest[:12]}... must be known to this process: make a layer of it "
+        "first, such as hwlut.nn.ApproxMatmul(multiplier=...)"
+    )
+    ApproxMatmul(multiplier=multiplier)
+    assert torch.equal(program(x), layer(x))
+
+
+def test_functional_calls_with_a_whole_state():
+    torch.manual_seed(0)
+    module, other = (ApproxMultiheadAttention(4, 2, multiplier=S8) for _ in range(2))
+    x = torch.randn(3, 2, 4)
+    got, _ = torch.func.functional_call(module, other.state_dict(), (x, x, x))
+    assert torch.equal(got, other(x, x, x)[0]) and not torch.equal(got, module(x, x, x)[0])
+    with pytest.raises(AttributeError, match="multiplier_digest"):
+        torch.func.functional_call(module, ApproxMultiheadAttention(4, 2, multiplier=DRUM).state_dict(), (x, x, x))
 
 
 @pytest.mark.cuda

@@ -57,6 +57,8 @@ class Multiplied(nn.Module):
         if name in ("multiplier", "gradient"):
             kind = type(self).__name__
             raise AttributeError(f"{kind} {name} must stay; hwlut.nn.convert, or `of`, makes a layer with another one")
+        if name == "multiplier_digest" and _same(value, self.multiplier_digest):
+            return  # so does torch.func.functional_call with a whole state
         if name in ("activation_quantizer", "weight_quantizer"):
             self._check(name, value)
         super().__setattr__(name, value)

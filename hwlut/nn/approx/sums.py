@@ -15,6 +15,15 @@ def known(multiplier: Multiplier) -> None:
     _KNOWN.setdefault(multiplier.digest, multiplier)
 
 
+def _known(digest: str) -> Multiplier:
+    if digest not in _KNOWN:
+        raise RuntimeError(
+            f"hwlut::approx_sums multiplier {digest[:12]}... must be known to this process: make a layer of it first, "
+            "such as hwlut.nn.ApproxMatmul(multiplier=...)"
+        )
+    return _KNOWN[digest]
+
+
 def corrected(
     rows: torch.Tensor,
     matrix: torch.Tensor | ExpandedWeights,
@@ -56,7 +65,7 @@ def _traced(
 ) -> torch.Tensor:
     """`corrected` as one operator of a graph."""
     sums = None if zx is None else matrix.sum(-2, keepdim=True, dtype=torch.int64)
-    return corrected(rows, matrix, sums, (zx, zw), overlaps, _KNOWN[digest])
+    return corrected(rows, matrix, sums, (zx, zw), overlaps, _known(digest))
 
 
 @_traced.register_fake
@@ -69,7 +78,7 @@ def _(
     digest: str,
 ) -> torch.Tensor:
     shape = torch.broadcast_shapes(rows.shape[:-2], matrix.shape[:-2])
-    dtype = _type(int(rows.shape[-1]), zx is not None or zw is not None, overlaps, _KNOWN[digest])
+    dtype = _type(int(rows.shape[-1]), zx is not None or zw is not None, overlaps, _known(digest))
     return rows.new_empty((*shape, rows.shape[-2], matrix.shape[-1]), dtype=dtype)
 
 
