@@ -10,7 +10,8 @@
 // Why this version: for one k, the products of every row code with a block of columns fit a cache, and a transposition
 // of table columns makes them 0.09 ns each; the rest are vector additions without any look-up. One thread of an AMD
 // EPYC (Zen 3, AVX2), ns a product: additions 0.055 (4 k at a time; 8: 0.08, 16: 0.10), 0.04 where two products fit
-// 16 bits; a scalar loop 0.5. The longer side gives the rows. The AVX-512 parts (wider additions;
+// 16 bits; a scalar loop 0.5, along the longer side: of 9 k, 3136 rows and one column 1.5, and 3.6 along that column.
+// The longer side gives the rows of additions. The AVX-512 parts (wider additions;
 // permutes where the sides are short) have not run on such a processor.
 #include <algorithm>
 #include <cstdint>
@@ -46,7 +47,7 @@ struct Problem {
 };
 
 void plain(const Problem& p, int threads) {
-#pragma omp parallel for num_threads(threads)
+#pragma omp parallel for collapse(2) num_threads(threads)
     for (std::int64_t m = 0; m < p.M; ++m)
         for (std::int64_t from = 0; from < p.N; from += 256) {
             const std::int64_t count = std::min<std::int64_t>(256, p.N - from);
@@ -304,20 +305,27 @@ std::vector<std::uint8_t> bytes_of(const void* codes, int type, std::int64_t low
     return bytes;
 }
 
-std::vector<std::uint8_t> transposed(const std::uint8_t* bytes, std::int64_t rows, std::int64_t columns) {
-    std::vector<std::uint8_t> result(rows * columns);
+template <class Word>
+std::vector<Word> transposed(const Word* words, std::int64_t rows, std::int64_t columns) {
+    std::vector<Word> result(rows * columns);
+    Word* const turned = result.data();
     for (std::int64_t top = 0; top < rows; top += 64)
         for (std::int64_t column = 0; column < columns; ++column)
             for (std::int64_t row = top; row < std::min(top + 64, rows); ++row)
-                result[column * rows + row] = bytes[row * columns + column];
+                turned[column * rows + row] = words[row * columns + column];
     return result;
 }
 
-// ns a product, as measured above; PERMUTED as published of such a kernel on a Sapphire Rapids core.
+// ns a product by each way here, as measured above; PERMUTED as published of such a kernel on a Sapphire Rapids core.
+// What a call costs beside other kernels is in hwlut/ops/approx_cost.py.
 constexpr double PLAIN = 0.5, ADDED = 0.055, BUILT = 0.09, PERMUTED = 0.066;
 
 double cost_by_rows(std::int64_t M, std::int64_t N) {
     return static_cast<double>((N + 15) / 16 * 16) * (ADDED * static_cast<double>(M) + BUILT * CODES);
+}
+
+double cost_by_permutes(std::int64_t M, std::int64_t N) {
+    return PERMUTED * static_cast<double>(M * ((N + 63) / 64 * 64));
 }
 
 }  // namespace
@@ -328,21 +336,22 @@ extern "C" void hwlut_approx_table(const void* a, int a_type, std::int64_t low_a
                                    std::int64_t M, std::int64_t K, std::int64_t N, int threads) {
     bool by_rows_wins = false, permutes = false;
 #if defined(__x86_64__)
-    const double best = std::min(cost_by_rows(M, N), cost_by_rows(N, M));
-    by_rows_wins = __builtin_cpu_supports("avx2") && best < PLAIN * static_cast<double>(M * N);
-    const double permuted = PERMUTED * static_cast<double>(M * ((N + 63) / 64 * 64));
-    permutes = __builtin_cpu_supports("avx512vbmi") &&
-               permuted < std::min(best, PLAIN * static_cast<double>(M * N));
-    by_rows_wins = by_rows_wins && !permutes;
+    const double added = std::min(cost_by_rows(M, N), cost_by_rows(N, M));
+    const double permuted = std::min(cost_by_permutes(M, N), cost_by_permutes(N, M));
+    const double looked_up = PLAIN * static_cast<double>(M * N);
+    permutes = __builtin_cpu_supports("avx512vbmi") && permuted < std::min(added, looked_up);
+    by_rows_wins = __builtin_cpu_supports("avx2") && !permutes && added < looked_up;
 #endif
-    const bool turned = by_rows_wins && cost_by_rows(N, M) < cost_by_rows(M, N);  // out^T = b^T a^T
+    bool turned = M > N && batch * M * K * N > CODES * CODES;  // out^T = b^T a^T, worth turning the table for
+    if (by_rows_wins) turned = cost_by_rows(N, M) < cost_by_rows(M, N);
+    if (permutes) turned = cost_by_permutes(N, M) < cost_by_permutes(M, N);
     const auto lowest = *std::min_element(table, table + rows * columns);
     const auto highest = *std::max_element(table, table + rows * columns);
     std::vector<std::uint16_t> entries(CODES * CODES);
     for (std::int64_t row = 0; row < rows; ++row)
         for (std::int64_t column = 0; column < columns; ++column)
-            entries[turned || !by_rows_wins ? row * CODES + column : column * CODES + row] =
-                static_cast<std::uint16_t>(table[row * columns + column] - lowest);
+            entries[row * CODES + column] = static_cast<std::uint16_t>(table[row * columns + column] - lowest);
+    if (turned != by_rows_wins) entries = transposed(entries.data(), CODES, CODES);
     const auto a_codes = bytes_of(a, a_type, low_a, rows, batch * M * K);
     const auto b_codes = bytes_of(b, b_type, low_b, columns, (shared_b ? 1 : batch) * K * N);
     const auto start = static_cast<std::uint32_t>(static_cast<std::uint64_t>(K) * (offset + lowest));

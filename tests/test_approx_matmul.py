@@ -29,7 +29,17 @@ DEVICES = [
     pytest.param("cuda on cpu", marks=pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")),
     pytest.param("torch"),
 ]
-SHAPES = [(1, 1, 1), (1, 7, 300), (97, 31, 17), (130, 9, 65), (33, 6, 301), (0, 3, 2), (2, 0, 3), (3, 2, 0)]
+SHAPES = [
+    (1, 1, 1),
+    (1, 7, 300),
+    (97, 31, 17),
+    (130, 9, 65),
+    (33, 6, 301),
+    (3000, 23, 1),
+    (0, 3, 2),
+    (2, 0, 3),
+    (3, 2, 0),
+]
 # a row of every circuit that matters: one term and several, signs, widths, tables that only a table computes
 MULTIPLIERS = {
     "exact unsigned": dict(family="exact"),
@@ -246,7 +256,12 @@ def test_wide_operands_at_their_ends(device, name):
 def test_threads_share_the_work(device, threads, count, monkeypatch):
     threads(count)
     multiplier = Multiplier(family="roba", signed=True)
-    for left, right in (((200, 60), (60, 100)), ((3, 100, 60), (3, 60, 70)), ((1, 900), (900, 1300))):
+    for left, right in (
+        ((200, 60), (60, 100)),
+        ((3, 100, 60), (3, 60, 70)),
+        ((1, 900), (900, 1300)),
+        ((600, 1900), (1900, 1)),
+    ):
         a, b = codes(multiplier.a, *left), codes(multiplier.b, *right, seed=9)
         for path in ("factors", "table"):
             by(path, monkeypatch)

@@ -1,4 +1,6 @@
-"""What the ways to a matrix product by a multiplier cost, as measured: the one place of these figures.
+"""What the ways to a matrix product by a multiplier cost, as measured: by these figures `approx_matmul` chooses.
+
+How the kernel of tables goes about a product, it chooses by figures of its own loops, which stand in its source.
 
 ns a product, of one thread and 8-bit codes. AVX2: measured on an AMD EPYC (Zen 3), from 256 x 512 x 512 to 1024^3 and
 at the convolutions of ResNet-18, as the headers of kernels/approx_table.cpp and approx_factors.cpp tell. AVX512 and
