@@ -191,6 +191,21 @@ def test_the_wrong_sign_is_refused(read):
         read(foreign("approxtorch", exact(codes("value", True)), True), order="value", signed=False)
 
 
+@pytest.mark.parametrize("family", ["exact", "drum"])
+@pytest.mark.parametrize("order", multipliers.ORDERS)
+@pytest.mark.parametrize("signed", [True, False], ids=["signed", "unsigned"])
+def test_words_of_the_other_sign_are_refused(read, tmp_path, signed, order, family):
+    unit = Multiplier(family=family, signed=signed, **({"k": 4} if family == "drum" else {}))
+    words = multipliers.write(unit, tmp_path / "words", "tfapprox", order).read_bytes()
+    kinds = ("signed", "unsigned") if signed else ("unsigned", "signed")
+    message = rf"the operands must be {kinds[0]}, not {kinds[1]}: the mean error is .* as {kinds[1]}, {{}} as"
+    for given in multipliers.ORDERS:
+        with pytest.raises(ValueError, match=message.format(f"{unit.metrics().med:g}")):
+            read(words, "tfapprox", order=given, signed=not signed)
+    zeros = foreign("tfapprox", [[0] * SIZE] * SIZE, signed)  # as EvoApproxLib's mul8u_E9R
+    assert not read(zeros, "tfapprox", order=order, signed=signed).products().any()
+
+
 GOOD = exact(codes("value", True))
 TEXT = foreign("approxtorch", GOOD, True)
 HEADER = foreign("adapt", GOOD, True)
@@ -225,6 +240,11 @@ BAD = {
     ),
     "not_a_number": ("approxtorch", TEXT.replace(b"16384", b"nan", 1), "line 1: products must be integers, not 'nan'"),
     "infinite": ("approxtorch", TEXT.replace(b"16384", b"1e999", 1), "line 1: products must be integers, not '1e999'"),
+    "huge": (
+        "approxtorch",
+        TEXT.replace(b"16384", b"1e99", 1),
+        "line 1: products must be below 2^31 in size, not '1e99'",
+    ),
     "endless": ("approxtorch", TEXT.replace(b"16384", b"9" * 5000, 1), "line 1: products must be integers, not '999"),
     "large": (
         "approxtorch",
@@ -242,6 +262,11 @@ BAD = {
         "adapt",
         HEADER.replace(b"16384", b"system(0)", 1),
         "line 3: products must be integers, not 'system'",
+    ),
+    "header_huge": (
+        "adapt",
+        HEADER.replace(b"16384", b"1e99", 1),
+        "line 3: products must be below 2^31 in size, not '1e99'",
     ),
     "header_code": (
         "adapt",

@@ -35,7 +35,9 @@ def _integer(token: str, line: int) -> int:
     """A whole number, also as savetxt writes it, such as 1.6384e+04."""
     if not _PLAIN.fullmatch(token) or not float(token).is_integer():
         raise ValueError(f"line {line}: products must be integers, not {shorten(token)}")
-    return int(float(token))
+    if abs(product := int(float(token))) >= 1 << 31:
+        raise ValueError(f"line {line}: products must be below 2^31 in size, not {shorten(token)}")
+    return product
 
 
 def _approxtorch(data: bytes, size: int, signed: bool) -> np.ndarray:
@@ -163,9 +165,11 @@ def reordered(table: np.ndarray, operand: Fixed, order: str) -> np.ndarray:
 
 
 def check(products: np.ndarray, operand: Fixed, order: str) -> None:
-    """Refuse products, in value order, that do not fit twice the operand's bits, and those of the other order.
+    """Refuse products, in value order, that do not fit twice the operand's bits, and those of another sign or order.
 
-    They are taken for those of the other order where that more than halves the mean distance to the exact product.
+    They are taken for those of the other order where that more than halves the mean distance to the exact product, for
+    those of the other sign where that divides it by more than 8: products that are all 0 are 4 times nearer to signed
+    operands' than to unsigned ones'.
     """
     held = Fixed(2 * operand.bits, signed=operand.signed)
     beyond = np.argwhere((products < held.min) | (products > held.max))
@@ -175,12 +179,25 @@ def check(products: np.ndarray, operand: Fixed, order: str) -> None:
             f"the product of {a} and {b} must be from {held.min} to {held.max}, "
             f"not {int(products[tuple(beyond[0])])}: are the operands {'un' if operand.signed else ''}signed?"
         )
+    table = reordered(products, operand, order)
+    error = _error(table, operand, order)
+    opposite = Fixed(operand.bits, signed=not operand.signed)
+    nearest = min(_error(table, opposite, each) for each in ORDERS)
+    if error > 8 * nearest:
+        kinds = ("signed", "unsigned") if operand.signed else ("unsigned", "signed")
+        found = f"the mean error is {error:g} as {kinds[0]}, {nearest:g} as {kinds[1]} operands"
+        raise ValueError(f"the operands must be {kinds[1]}, not {kinds[0]}: {found}")
     if operand.signed:
-        values = np.arange(operand.min, operand.max + 1)
-        exact = np.multiply.outer(values, values)
         other = ORDERS[1 - ORDERS.index(order)]
-        error = float(np.abs(products - exact).mean())
-        swapped = float(np.abs(reordered(products, operand, "pattern") - exact).mean())
+        swapped = _error(table, operand, other)
         if error > 2 * swapped:
             found = f"the mean error is {error:g} in {order} order, {swapped:g} in {other} order"
             raise ValueError(f"order must be {other}, not {order}: {found}")
+
+
+def _error(table: np.ndarray, operand: Fixed, order: str) -> float:
+    """The mean distance to the exact product of a file's table, its bits taken for products of `operand` in `order`."""
+    held = Fixed(2 * operand.bits, signed=operand.signed)
+    products = (reordered(table, operand, order) - held.min) % (1 << held.bits) + held.min
+    values = np.arange(operand.min, operand.max + 1)
+    return float(np.abs(products - np.multiply.outer(values, values)).mean())
