@@ -432,6 +432,14 @@ def test_import_and_export(run, tmp_path):
     assert json.loads(out) | {"file": "lut.bin", "format": "tfapprox", "order": "pattern"} == json.loads(out)
 
 
+def test_export_does_not_overwrite_what_it_reads(run, tmp_path):
+    path = Multiplier(family="exact", bits=4, name="exact4").save(tmp_path / "exact4.json")
+    kept = path.read_bytes()
+    status, out, told = run("export", "exact4.json", "--format", "adapt", "--order", "value", "-o", path)
+    assert (status, out, told) == (2, "", f"hwlut: {path} is the file to export: -o must be another file\n")
+    assert path.read_bytes() == kept
+
+
 def test_options_of_the_other_kind_are_refused(run, tmp_path):
     (tmp_path / "small.c").write_text(c_shifted(2, 2, False, "mul2u_x"))
     (tmp_path / "gelu.json").write_text("{}")

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from hwlut.cli.screen import emit
-from hwlut.cli.table import Json, TablePath, open_table, writing
+from hwlut.cli.table import Json, TablePath, keep, open_table, writing
 
 __all__ = ["export"]
 
@@ -27,6 +27,7 @@ def export(
     opened = open_table(table)
     if not isinstance(opened.unit, Multiplier):
         raise TypeError(f"{opened.path} must be a multiplier, not a {type(opened.unit).__name__}")
+    keep(opened.path, output, "export", "file")
     with writing(output):
         multipliers.write(opened.unit, output, format, order)
     if as_json:

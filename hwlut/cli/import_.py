@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hwlut.cli.screen import columns, emit
-from hwlut.cli.table import Json, writing
+from hwlut.cli.table import Json, keep, writing
 from hwlut.fixed import Fixed
 
 if TYPE_CHECKING:
@@ -78,8 +78,7 @@ def _bits(text: str | None) -> int | tuple[int, int] | None:
 def _write(units: "list[Unit]", file: Path, folder: Path, as_json: bool) -> None:
     tables = {folder / f"{unit.name}.json": unit for unit in units}
     for path, unit in tables.items():
-        if path.resolve() == file.resolve():
-            raise ValueError(f"{path} is the file to import: -o must be another folder")
+        keep(file, path, "import", "folder")
         with writing(path):
             unit.save(path)
     if as_json:

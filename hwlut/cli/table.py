@@ -15,7 +15,7 @@ from hwlut.share import share
 if TYPE_CHECKING:
     from hwlut.units import Unit
 
-__all__ = ["Domain", "Json", "Scale", "Table", "TablePath", "open_table", "writing"]
+__all__ = ["Domain", "Json", "Scale", "Table", "TablePath", "keep", "open_table", "writing"]
 
 TablePath = Annotated[
     str, typer.Argument(metavar="TABLE", help="A parameter table, or the name of a shipped one, such as gelu_8.")
@@ -71,6 +71,12 @@ def open_table(given: str) -> Table:
         raise ValueError(f"{where}, not {given!r}")
     note(f"no file {given}: taking the shipped table {shipped}")
     return Table(load(shipped), shipped, shipped=True)
+
+
+def keep(source: Path, target: Path, what: str, remedy: str) -> None:
+    """Refuse to write `target` where it is the file `source` that a command reads."""
+    if target.resolve() == source.resolve():
+        raise ValueError(f"{target} is the file to {what}: -o must be another {remedy}")
 
 
 @contextmanager
