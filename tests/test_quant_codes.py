@@ -117,6 +117,21 @@ def test_constant_tensors(kind, value):
         torch.testing.assert_close(quantized.values(), x, rtol=5e-3, atol=0)
 
 
+@pytest.mark.parametrize("symmetric", [True, False], ids=["symmetric", "affine"])
+@pytest.mark.parametrize("signed", [True, False], ids=["signed", "unsigned"])
+def test_the_largest_floats(symmetric, signed):
+    largest = torch.finfo(torch.float32).max
+    for bits in range(2, 25):
+        quantizer = Quantizer(Fixed(bits, signed=signed), steps="real", symmetric=symmetric, source="dynamic")
+        for low, high in ((-1, 1), (-1, 0), (0, 1), (-1, 0.9), (-1, 0.77), (-0.77, 1), (-0.999999, 1)):
+            x = torch.tensor([low * largest, 0.0, high * largest])
+            quantized, y = quantizer.quantize(x), quantizer(x)
+            assert quantized.step.isfinite() and quantized.values().isfinite().all() and y.isfinite().all()
+            if not symmetric:
+                lost = float((y.double() - x.double()).abs().max())
+                assert lost <= float(quantized.step) + largest * 2.0**-19, (bits, low, high)
+
+
 @each_kind
 def test_empty_tensors(kind):
     quantizer = made(kind, x=reals(2, 5, 3))

@@ -13,6 +13,7 @@ SMALLEST_STEP = torch.finfo(torch.float32).tiny
 """2^-126: no smaller one is a normal float32."""
 
 _CANDIDATES = 100
+_LARGEST = torch.finfo(torch.float32).max * (1 - 2.0**-20)  # a value, with room for the rounding of a step
 
 
 @dataclass(frozen=True)
@@ -40,12 +41,18 @@ class RealSteps(_Steps):
     """Any positive float32 from 2^-126."""
 
     def holding(self, low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
-        """The finest step at which the codes reach over the range, but for rounding; 1 for a range of zero alone."""
+        """The finest step at which the codes reach over the range, but for rounding; 1 for a range of zero alone.
+
+        Of ranges that come within a step of the largest float32, they may not, as their own values are finite.
+        """
+        low, high = low.clamp(min=-_LARGEST), high.clamp(max=_LARGEST)
         if not self.symmetric:
             codes = self.format.max - self.format.min
             step = high / codes - low / codes
+            # As zero is a code, an end may come to lie half a step beyond the range.
+            step = step / (torch.maximum(high, -low) / _LARGEST + step / _LARGEST / 2).clamp(min=1)
         elif self.format.signed:
-            step = torch.maximum(high / self.format.max, low / self.format.min)
+            step = torch.maximum(high / self.format.max, low / self.format.min).clamp(max=-_LARGEST / self.format.min)
         else:
             step = high / self.format.max
         return torch.where(step > 0, step.clamp(min=SMALLEST_STEP), 1.0)
