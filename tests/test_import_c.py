@@ -147,6 +147,35 @@ def test_arithmetic_is_that_of_a_compiler(need, tmp_path, read):
         assert found == [out[n] & 0xFFFF for n in picked], text
 
 
+C_TYPES = {
+    "char": (8, True),
+    "unsigned char": (8, False),
+    "short": (16, True),
+    "unsigned short int": (16, False),
+    "signed": (32, True),
+    "unsigned int": (32, False),
+}
+
+
+@pytest.mark.parametrize("type", C_TYPES)
+def test_the_types_of_c_itself(read, type):
+    bits, signed = C_TYPES[type]
+    unit = read(
+        f"long long mul2u_x(unsigned long A, unsigned long long B) {{ {type} x = A - B; return (x >> 1) & 15; }}"
+    )
+    wrapped = [(a - b) % (1 << bits) for a, b in every_pair(unit)]
+    values = [n - (1 << bits) if signed and n >> (bits - 1) else n for n in wrapped]
+    assert products(unit, every_pair(unit)) == [(n >> 1) & 15 for n in values]
+
+
+def test_the_types_of_c_have_their_width(read):
+    for type, (bits, signed) in C_TYPES.items():
+        shift = min(bits, 32) - 1
+        text = f"long mul2u_x(int A, int B) {{ {type} x = 0; x = ~x; return ((long)x >> {shift} >> 1) & 15; }}"
+        unit = read(text)
+        assert set(products(unit, every_pair(unit))) == {15 if signed else 0}
+
+
 # What is refused
 
 BODY = "uint16_t mul8u_x(uint8_t A, uint8_t B) {{\n{} }}"

@@ -199,9 +199,9 @@ def test_words_of_the_other_sign_are_refused(read, tmp_path, signed, order, fami
     words = multipliers.write(unit, tmp_path / "words", "tfapprox", order).read_bytes()
     kinds = ("signed", "unsigned") if signed else ("unsigned", "signed")
     message = rf"the operands must be {kinds[0]}, not {kinds[1]}: the mean error is .* as {kinds[1]}, {{}} as"
-    for given in multipliers.ORDERS:
+    for other in multipliers.ORDERS:
         with pytest.raises(ValueError, match=message.format(f"{unit.metrics().med:g}")):
-            read(words, "tfapprox", order=given, signed=not signed)
+            read(words, "tfapprox", order=other, signed=not signed)
     zeros = foreign("tfapprox", [[0] * SIZE] * SIZE, signed)  # as EvoApproxLib's mul8u_E9R
     assert not read(zeros, "tfapprox", order=order, signed=signed).products().any()
 
@@ -438,6 +438,18 @@ def test_export_does_not_overwrite_what_it_reads(run, tmp_path):
     status, out, told = run("export", "exact4.json", "--format", "adapt", "--order", "value", "-o", path)
     assert (status, out, told) == (2, "", f"hwlut: {path} is the file to export: -o must be another file\n")
     assert path.read_bytes() == kept
+
+
+@pytest.mark.parametrize(
+    "content", [b"\xff\x00" * 65536, b"", b"\x89PNG\r\n", b"[1]"], ids=["words", "empty", "png", "list"]
+)
+def test_what_is_not_recognised_needs_a_format(run, tmp_path, content):
+    (tmp_path / "words.bin").write_bytes(content)
+    assert run("import", "words.bin") == (
+        2,
+        "",
+        "hwlut: words.bin is neither of GQA-LUT nor recognised as a multiplier: --format tells what it is\n",
+    )
 
 
 def test_options_of_the_other_kind_are_refused(run, tmp_path):

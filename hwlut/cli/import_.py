@@ -8,6 +8,7 @@ import typer
 
 from hwlut.cli.screen import columns, emit
 from hwlut.cli.table import Json, keep, writing
+from hwlut.files import read_bytes
 from hwlut.fixed import Fixed
 
 if TYPE_CHECKING:
@@ -51,6 +52,8 @@ def import_(
         format = multipliers.recognise(file)
     if format is None:
         _refuse(of_multipliers, f"{file} is not recognised as a multiplier: --format tells what it is")
+        if not read_bytes(file, multipliers.SIZE_LIMIT).lstrip().startswith(b"{"):
+            raise ValueError(f"{file} is neither of GQA-LUT nor recognised as a multiplier: --format tells what it is")
         input = Fixed(8 if input_bits is None else input_bits)
         units: list[Unit] = [*gqa_lut.read(file, "ge" if tie is None else tie, function, input)]
     else:

@@ -20,8 +20,8 @@ _TOKEN = re.compile(r"[A-Za-z_]\w*|[0-9]\w*|#[^\n]*|<<=|>>=|<<|>>|&&|\|\||[&|^+\
 _INCLUDE = re.compile(r"#\s*include\s*<(stdint|stdlib|stdio|inttypes)\.h>\s*")
 _QUALIFIERS = ("const", "static", "inline", "extern")
 _BANNED = frozenset(
-    "asm auto break case char continue default do double else enum float for goto if long register return short "
-    "signed sizeof static struct switch typedef union void volatile while".split()
+    "asm auto break case continue default do double else enum float for goto if register return sizeof static struct "
+    "switch typedef union void volatile while".split()
 )
 _LEVELS = {"||": 1, "&&": 2, "|": 3, "^": 4, "&": 5, "==": 6, "!=": 6, "<<": 7, ">>": 7, "+": 8, "-": 8, "*": 9}
 _CALLS_LIMIT = 8
@@ -128,11 +128,13 @@ class _Reader:
         return self.source.name(), type
 
     def type(self) -> Type:
-        token = self.source.peek()
-        if token not in TYPES:
-            self.source.fail(f"expected an integer type such as uint8_t, not {shorten(token)}")
-        self.source.next()
-        return TYPES[token]
+        source, name = self.source, ""
+        while (longer := f"{name} {source.peek()}".lstrip()) in TYPES:
+            name = longer
+            source.next()
+        if not name:
+            source.fail(f"expected an integer type such as uint8_t, not {shorten(source.peek())}")
+        return TYPES[name]
 
     def call(self, net: Netlist, function: Signature, given: list[Value]) -> Value:
         """Evaluate a function's body, and go back to where the source stood."""

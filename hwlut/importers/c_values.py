@@ -12,7 +12,12 @@ Type = tuple[int, bool]
 
 INT: Type = (32, True)
 
-TYPES: dict[str, Type] = {"int": INT, "unsigned": (32, False)}
+TYPES: dict[str, Type] = {"signed": INT, "unsigned": (32, False)}
+"""Types by name; those of C itself as gcc has them on 64-bit Linux, where char is signed."""
+
+for _bits, _names in {8: ["char"], 16: ["short"], 32: ["int"], 64: ["long", "long long"]}.items():
+    for _name in _names + [f"{name} int" for name in _names if _bits in (16, 64)]:
+        TYPES |= {_name: (_bits, True), f"signed {_name}": (_bits, True), f"unsigned {_name}": (_bits, False)}
 TYPES |= {f"{'' if signed else 'u'}int{bits}_t": (bits, signed) for bits in (8, 16, 32, 64) for signed in (True, False)}
 
 _NUMBER = re.compile(r"(0[xX][0-9a-fA-F]{1,16}|0|[1-9][0-9]{0,19})([uU]?(?:[lL]|ll|LL)?|(?:[lL]|ll|LL)[uU])")

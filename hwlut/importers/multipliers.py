@@ -18,13 +18,15 @@ from hwlut.importers.product_tables import ORDERS, READERS, WRITERS, check, reor
 from hwlut.importers.source import published
 from hwlut.units.multiplier import BITS, Multiplier
 
-__all__ = ["CIRCUITS", "FORMATS", "ORDERS", "TABLES", "read", "recognise", "write"]
+__all__ = ["CIRCUITS", "FORMATS", "ORDERS", "SIZE_LIMIT", "TABLES", "read", "recognise", "write"]
 
 TABLES = tuple(READERS)
 CIRCUITS = ("evoapprox-c", "verilog")
 FORMATS = TABLES + CIRCUITS
 
-_SIZE_LIMIT = 2 << 20
+SIZE_LIMIT = 2 << 20
+"""Most bytes of a file."""
+
 _TABLE_BITS = 8
 _CIRCUIT_NAME = re.compile(r"mul([0-9]{1,2})(?:x([0-9]{1,2}))?([us])(?:_|\b)")
 _COMMENT = re.compile(r"//[^\n]*|/\*.*?(?:\*/|\Z)", re.DOTALL)
@@ -32,7 +34,7 @@ _COMMENT = re.compile(r"//[^\n]*|/\*.*?(?:\*/|\Z)", re.DOTALL)
 
 def recognise(path: str | Path) -> str | None:
     """The format that the file at `path` is in, from what it holds; None where that does not tell, as of raw words."""
-    return _recognised(read_bytes(Path(path), _SIZE_LIMIT))
+    return _recognised(read_bytes(Path(path), SIZE_LIMIT))
 
 
 def read(
@@ -60,7 +62,7 @@ def read(
     Raises ValueError, naming the file and where it can the line, for anything else.
     """
     path = Path(path)
-    data = read_bytes(path, _SIZE_LIMIT)
+    data = read_bytes(path, SIZE_LIMIT)
     try:
         if format is None and (format := _recognised(data)) is None:
             raise ValueError(f"format must be given, one of {', '.join(FORMATS)}: the content does not tell it")

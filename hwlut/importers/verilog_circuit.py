@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from hwlut.fields import shorten
 from hwlut.importers import verilog_syntax
 from hwlut.importers.netlist import AND, OR, XNOR, XOR, Netlist
-from hwlut.importers.verilog_expressions import Expression
+from hwlut.importers.verilog_expressions import Expression, whole
 from hwlut.importers.verilog_syntax import Instance, Module
 
 __all__ = ["CELLS", "Circuit", "parse"]
@@ -104,11 +104,6 @@ class _Scope:
         first = self.starts[name] - self.module.nets[name][1]
         return list(range(first + low, first + high + 1))
 
-    def whole(self, name: str, line: int) -> Expression:
-        """All bits of a net."""
-        high, low = self.module.nets[name]
-        return Expression("bits", (name, high, low), line, high - low + 1)
-
 
 @dataclass(frozen=True)
 class _Item:
@@ -164,12 +159,12 @@ class _Elaboration:
             port = module.ports[key] if isinstance(key, int) and key < len(module.ports) else key
             if not isinstance(port, str) or port not in module.directions:
                 raise ValueError(f"line {instance.line}: {module.name} has no port {shorten(port)}")
-            whole = inner.whole(port, instance.line)
+            every = whole(module.nets, port, instance.line)
             if given is not None and module.directions[port] == "input":
-                self.drive(inner.bits(whole), scope, given, instance.line)
+                self.drive(inner.bits(every), scope, given, instance.line)
                 open_inputs.remove(port)
             elif given is not None:
-                self.drive(scope.bits(given), inner, whole, instance.line)
+                self.drive(scope.bits(given)[: every.width], inner, every, instance.line)
         if open_inputs:
             raise ValueError(f"line {instance.line}: port {min(open_inputs)!r} of {module.name} is not connected")
 
@@ -193,7 +188,7 @@ class _Elaboration:
         for bit in self.drivers:
             if bit in self.values:
                 raise ValueError(f"line {line}: {self.name(bit)}, an input, has a driver")
-        bits = self.top.bits(self.top.whole(name, line))
+        bits = self.top.bits(whole(self.circuit.top.nets, name, line))
         for bit in bits:
             self.settle(bit, line)
         return [self.values[bit] for bit in bits]

@@ -7,7 +7,7 @@ from typing import Any
 from hwlut.fields import shorten
 from hwlut.importers.source import NESTING_LIMIT, Source
 
-__all__ = ["WIDTH_LIMIT", "Expression", "Parser"]
+__all__ = ["WIDTH_LIMIT", "Expression", "Parser", "whole"]
 
 WIDTH_LIMIT = 1 << 16
 """Most bits of a net or an expression."""
@@ -33,6 +33,12 @@ class Expression:
     line: int
     width: int
     depth: int = 1
+
+
+def whole(nets: dict[str, tuple[int, int]], name: str, line: int) -> Expression:
+    """All bits of one of `nets`."""
+    high, low = nets[name]
+    return Expression("bits", (name, high, low), line, high - low + 1)
 
 
 class Parser:
@@ -69,7 +75,7 @@ class Parser:
         if name not in self.nets:
             source.fail(f"{shorten(name)} is not declared", line)
         if not source.accept("["):
-            return self.whole(name, line)
+            return whole(self.nets, name, line)
         high = low = self.constant()
         if source.accept(":"):
             low = self.constant()
@@ -77,11 +83,6 @@ class Parser:
         top, bottom = self.nets[name]
         if not bottom <= low <= high <= top:
             source.fail(f"{shorten(name)} has bits [{top}:{bottom}], not [{high}:{low}]", line)
-        return Expression("bits", (name, high, low), line, high - low + 1)
-
-    def whole(self, name: str, line: int) -> Expression:
-        """All bits of a net."""
-        high, low = self.nets[name]
         return Expression("bits", (name, high, low), line, high - low + 1)
 
     def node(self, operator: str, operands: list[Expression], line: int, times: int = 1) -> Expression:
@@ -125,8 +126,10 @@ class Parser:
         line, token = source.line, source.next()
         if token in ("~", "!"):
             value = self.node(token, [self.unary()], line)
-        elif token in _CHAINED:
-            value = self.node({"&": "all", "|": "any", "^": "odd"}[token], [self.unary()], line)
+        elif token.strip("~") in _CHAINED:
+            value = self.node({"&": "all", "|": "any", "^": "odd"}[token.strip("~")], [self.unary()], line)
+            if "~" in token:
+                value = self.node("!", [value], line)
         elif token == "(":
             value = self.expression()
             source.expect(")")
@@ -162,6 +165,10 @@ class Parser:
 
     def number(self, token: str, line: int) -> Expression:
         found = _NUMBER.fullmatch(token)
+        if not found and re.search("'[sS]", token):
+            self.source.fail(f"signed numbers are not read: {shorten(token)}", line)
+        if not found and token[0] == "'":
+            self.source.fail(f"{shorten(token)} needs a width, such as 1{token}", line)
         if not found:
             self.source.fail(f"{shorten(token)} is no number of 0s and 1s", line)
         if found[4]:

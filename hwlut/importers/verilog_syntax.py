@@ -5,12 +5,12 @@ from dataclasses import dataclass, field
 
 from hwlut.fields import shorten
 from hwlut.importers.source import Source
-from hwlut.importers.verilog_expressions import WIDTH_LIMIT, Expression, Parser
+from hwlut.importers.verilog_expressions import WIDTH_LIMIT, Expression, Parser, whole
 
 __all__ = ["Instance", "Module", "parse"]
 
 _TOKEN = re.compile(
-    r"[A-Za-z_]\w*|(?:[0-9]+[ \t]*)?'[bodhBODH][ \t]*\w+|[0-9]\w*|`[^\n]*|\$\w*|~\^|\^~|&&|\|\||==|!=", re.ASCII
+    r"[A-Za-z_]\w*|(?:[0-9]+[ \t]*)?'[sS]?[bodhBODH][ \t]*\w+|[0-9]\w*|`[^\n]*|\$\w*|~[&|^]|\^~|&&|\|\||==|!=", re.ASCII
 )
 _BANNED = frozenset(
     "always always_comb always_ff and begin buf bufif0 bufif1 case casex casez deassign defparam disable else end "
@@ -121,7 +121,7 @@ class _Modules(Parser):
                 if token == "wire":
                     self.net(name, span, line)
                     if source.accept("="):
-                        self.held.assignments.append((self.whole(name, line), self.expression()))
+                        self.held.assignments.append((whole(self.nets, name, line), self.expression()))
                 else:
                     self.port(name, token, span, line)
                 if not source.accept(","):
