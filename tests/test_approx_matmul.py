@@ -1,5 +1,6 @@
 """Approximate matrix products: every path, in kernels and in torch, against the sum of the products one by one."""
 
+import functools
 import importlib
 import io
 import pickle
@@ -15,7 +16,7 @@ from hwlut import ops
 from hwlut.fixed import Fixed
 from hwlut.ops import approx_terms, registry
 from hwlut.ops.approx_factors import approx_factors, pack
-from hwlut.ops.approx_table import approx_table
+from hwlut.ops.approx_table import approx_table, sum_of_products
 from hwlut.units import Multiplier
 
 module = importlib.import_module("hwlut.ops.approx_matmul")  # not the function of that name
@@ -281,6 +282,22 @@ def test_the_cheaper_path_is_chosen():
     assert ops.approx_matmul_path(any_table, 256, 512, 512) == "table"
     assert ops.approx_matmul_path(Multiplier(family="exact", bits=16), 256, 512, 512) == "factors"
     assert ops.approx_matmul_path(random_table(-1, 99999), 8, 8, 8) == "table"
+
+
+def test_a_table_that_is_there_serves_small_products_too(monkeypatch):
+    monkeypatch.setattr(module, "_TABULATED", 1 << 8)
+    monkeypatch.setattr(module, "_tables", {})
+    calls, product = [], Multiplier.__call__
+    monkeypatch.setattr(Multiplier, "__call__", lambda self, a, b: calls.append(self) or product(self, a, b))
+    multipliers = [Multiplier(family="mitchell", bits=5, name=name) for name in "abc"]
+    small, large = [(codes(Fixed(5, signed=False), m, 9), codes(Fixed(5, signed=False), 9, 3)) for m in (2, 40)]
+    for multiplier in multipliers[:2]:
+        for operands, count in ((small, 1), (large, 2), (small, 2), (large, 2)):
+            got = module.definition(*operands, multiplier)
+            assert calls.count(multiplier) == count
+            assert same(got, sum_of_products(*operands, functools.partial(product, multiplier)))
+    module.definition(*large, multipliers[2])
+    assert [multiplier.name for multiplier, _ in module._tables] == ["b", "c"]
 
 
 def test_the_definition_holds_few_products(monkeypatch):

@@ -24,6 +24,8 @@ from hwlut.units.multiplier import PAIRS_LIMIT, Multiplier
 __all__ = ["approx_matmul", "approx_matmul_path", "definition"]
 
 _TABULATED = 1 << 16  # pairs that are worth a table whatever the number of products
+_TABLES = 2  # held at a time, each of up to 2^24 products
+_tables: dict[tuple[Multiplier, torch.device], torch.Tensor] = {}
 
 
 def approx_matmul(a: torch.Tensor, b: torch.Tensor | ExpandedWeights, multiplier: Multiplier) -> torch.Tensor:
@@ -129,8 +131,8 @@ def approx_matmul_path(multiplier: Multiplier, m: int, k: int, n: int, device: t
 def definition(a: torch.Tensor, b: torch.Tensor, multiplier: Multiplier) -> torch.Tensor:
     """What `approx_matmul` of codes means, in plain torch, a bounded number of products at a time."""
     (m, k), n = a.shape[-2:], b.shape[-1]
-    tabulated = min(PAIRS_LIMIT, max(_TABULATED, m * k * n))
-    product = _look_up(multiplier, a.device) if multiplier.pairs <= tabulated else multiplier
+    worth = multiplier.pairs <= min(PAIRS_LIMIT, max(_TABULATED, m * k * n))
+    product = _look_up(multiplier, a.device) if worth or (multiplier, a.device) in _tables else multiplier
     held_a, held_b = (
         codes.long().clamp(format.min, format.max) for codes, format in ((a, multiplier.a), (b, multiplier.b))
     )
@@ -142,6 +144,12 @@ def _look_up(multiplier: Multiplier, device: torch.device) -> Callable[[torch.Te
     return lambda a, b: flat[((a - low_a) << multiplier.b.bits) + (b - low_b)]
 
 
-@functools.lru_cache(maxsize=2)
 def _products(multiplier: Multiplier, device: torch.device) -> torch.Tensor:
-    return multiplier.products().flatten().to(device)
+    """Flat, kept for the latest few."""
+    products = _tables.pop((multiplier, device), None)
+    if products is None:
+        products = multiplier.products().flatten().to(device)
+    _tables[multiplier, device] = products
+    for oldest in list(_tables)[:-_TABLES]:
+        _tables.pop(oldest, None)
+    return products
