@@ -18,6 +18,7 @@ from hwlut.hdl.emit import convert, describe
 from hwlut.hdl.multiplier import PLACES, product
 from hwlut.hdl.stream import shape_of
 from hwlut.units.families import RULES, Family
+from hwlut.verify.stimulus import stimulus
 
 SHAPES = [(2, 2), (2, 3), (3, 2), (4, 2), (2, 4), (4, 4)]
 """Widths whose products are all simulated, for every sign and parameter."""
@@ -183,20 +184,28 @@ def test_no_kernel_is_no_agreement():
 
 
 def test_a_sample_of_wide_pairs():
-    from hwlut.verify.stimulus import stimulus
-
     unit = Multiplier(family="exact", a=Fixed(16), b=Fixed(10, signed=False))
     vectors = stimulus(unit, None, 3)
     a, b = vectors.inputs["a"], vectors.inputs["b"]
-    assert not vectors.exhaustive and len(a) == 512 * 512
+    # About p powers of two are 3 p - 3 codes (1 + 1 and 4 - 1 come twice, 0 is one of them); then the ends.
+    special = 2 * (3 * 15 - 4) + 1 + 3, 3 * 10 - 3 + 1
     assert vectors.scope == (
-        "all pairs of 512 codes of a with 512 of b: powers of two, their neighbours, the ends of the range and a "
-        "sample (seed 3)"
+        f"all pairs of {special[0]} codes of a with {special[1]} of b: powers of two, their neighbours and the ends of "
+        "the range; and at random (seed 3) 1048576 pairs and 4 blocks of all pairs of 256 codes with 256"
     )
+    assert not vectors.exhaustive and len(a) == special[0] * special[1] + (1 << 20) + 4 * (1 << 16)
     assert {-32768, -32767, -1, 0, 1, 2, 3, 16383, 32767} <= set(a.tolist())
     assert {0, 511, 512, 513, 1023} <= set(b.tolist())
+    # One code of a in 2,048 gives a wrong product: whichever it is, it is sent.
+    assert len(np.unique(a % 2048)) == 2048 and len(np.unique(a)) > 65000
     assert (vectors.results("reference") == a * b).all()
     assert stimulus(Multiplier(family="exact", bits=12), None, 0).exhaustive
+
+
+def test_wide_pairs_by_a_kernel():
+    unit = Multiplier(family="exact", bits=13)
+    vectors = stimulus(unit, None, 0)
+    assert (vectors.results("cpu") == vectors.inputs["a"] * vectors.inputs["b"]).all()
 
 
 def test_registers_stand_where_they_are_asked_for():

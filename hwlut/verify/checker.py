@@ -114,9 +114,9 @@ def check(
     if engine in _SOFTWARE:
         if verilog is not None or waves is not None:
             raise ValueError(f"engine {engine} runs no Verilog: verilog and waves must not be given")
+        found.tool = _implementation(unit, engine)
         vectors = stimulus(unit, scale, seed)
         found.compare(vectors.results(against), vectors.results(engine), vectors.labels)
-        found.tool = _implementation(unit, engine)
     else:
         from hwlut.hdl.streamed import streamed
         from hwlut.verify.runs import plan_runs

@@ -21,8 +21,10 @@ EXHAUSTIVE_LIMIT = 1 << 22
 """Up to this many vectors every code is checked."""
 
 _SAMPLE = 1 << 18
-_PAIRED = 1 << 9  # codes of each operand of a sample of pairs
+_PAIRS = 1 << 20  # pairs drawn one by one
+_BLOCKS, _BLOCK = 4, 1 << 8  # how many blocks of all pairs of fresh codes, and how many codes of each operand
 _CHUNK = 1 << 20  # pairs of which the definition is evaluated at once
+_BATCH = 1 << 15  # pairs that a kernel takes as a batch of products of 1 x 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,58 +135,85 @@ def _(unit: Requantize, scale: int | None, seed: int) -> Stimulus:
     return Stimulus(inputs=inputs, labels=dict(inputs), results=results, exhaustive=exhaustive, scope=scope)
 
 
-def _operand(format: Fixed, rng: np.random.Generator) -> np.ndarray:
-    """Codes of one operand: powers of two, their neighbours and the ends; random ones, half of them of random width."""
+def _special(format: Fixed) -> np.ndarray:
+    """Powers of two, their neighbours and the ends."""
     powers = [1 << place for place in range(format.bits)]
-    special = [sign * (power + step) for power in powers for step in (-1, 0, 1) for sign in (1, -1)]
-    held = np.unique([format.min, format.max, *(code for code in special if format.min <= code <= format.max)])
-    sample = rng.integers(format.min, format.max, _PAIRED - len(held), dtype=np.int64, endpoint=True)
-    sample[::2] >>= rng.integers(0, format.bits, len(sample[::2]))
-    return np.concatenate([held, sample])
+    near = [sign * (power + step) for power in powers for step in (-1, 0, 1) for sign in (1, -1)]
+    return np.unique([format.min, format.max, *(code for code in near if format.min <= code <= format.max)])
+
+
+def _drawn(format: Fixed, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Random codes, half of them of random width."""
+    codes = rng.integers(format.min, format.max, count, dtype=np.int64, endpoint=True)
+    return codes >> np.where(rng.integers(0, 2, count), rng.integers(0, format.bits, count), 0)
 
 
 @stimulus.register
 def _(unit: Multiplier, scale: int | None, seed: int) -> Stimulus:
     if scale is not None:
         raise ValueError(f"Multiplier scale must not be given, not {scale}")
+    formats = (unit.a, unit.b)
     exhaustive = unit.pairs <= PAIRS_LIMIT
-    rng = np.random.default_rng(seed)
-    a, b = (
-        np.arange(format.min, format.max + 1, dtype=np.int64)
-        if exhaustive or 1 << format.bits <= _PAIRED
-        else _operand(format, rng)
-        for format in (unit.a, unit.b)
-    )
+    if exhaustive:
+        blocks = [tuple(np.arange(format.min, format.max + 1, dtype=np.int64) for format in formats)]
+        drawn = [np.empty(0, np.int64)] * 2
+        scope = "every pair"
+    else:
+        rng = np.random.default_rng(seed)
+        special = tuple(map(_special, formats))
+        blocks = [special, *(tuple(_drawn(format, _BLOCK, rng) for format in formats) for _ in range(_BLOCKS))]
+        drawn = [_drawn(format, _PAIRS, rng) for format in formats]
+        scope = (
+            f"all pairs of {len(special[0])} codes of a with {len(special[1])} of b: powers of two, their neighbours "
+            f"and the ends of the range; and at random (seed {seed}) {_PAIRS} pairs and {_BLOCKS} blocks of all pairs "
+            f"of {_BLOCK} codes with {_BLOCK}"
+        )
 
     def results(engine: str) -> np.ndarray:
-        import torch
+        parts = [outer(unit, engine, *block) for block in blocks]
+        return np.concatenate(parts if exhaustive else [*parts, inner(unit, engine, *drawn)])
 
-        return products(unit, engine)(torch.from_numpy(a), torch.from_numpy(b)).to(torch.int64).numpy()
-
-    pairs = {"a": np.repeat(a, len(b)), "b": np.tile(b, len(a))}
-    scope = (
-        "every pair"
-        if exhaustive
-        else f"all pairs of {len(a)} codes of a with {len(b)} of b: powers of two, their neighbours, the ends of the "
-        f"range and a sample (seed {seed})"
-    )
+    pairs = {
+        "a": np.concatenate([*(np.repeat(a, len(b)) for a, b in blocks), drawn[0]]),
+        "b": np.concatenate([*(np.tile(b, len(a)) for a, b in blocks), drawn[1]]),
+    }
     return Stimulus(inputs=pairs, labels=dict(pairs), results=results, exhaustive=exhaustive, scope=scope)
 
 
-def products(unit: Multiplier, engine: str) -> Callable[["torch.Tensor", "torch.Tensor"], "torch.Tensor"]:
-    """What computes all products of codes a (A,) and b (B,) in software, as (A B,): the definition, or the kernels of
+def outer(unit: Multiplier, engine: str, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """All products of codes a (A,) and b (B,) in software, int64 (A B,): by the definition, or by the kernels of
     `hwlut.ops.approx_matmul` on a device, as the product of a column and a row.
     """
     import torch
 
+    rows, columns = torch.from_numpy(a)[:, None], torch.from_numpy(b)[None]
     if engine == "reference":
-        return lambda a, b: torch.cat(
-            [unit(rows[:, None], b).reshape(-1) for rows in a.split(max(1, _CHUNK // len(b)))]
-        )
+        parts = [unit(part, columns) for part in rows.split(max(1, _CHUNK // len(b)))]
+    else:
+        from hwlut import ops
+
+        check_device(engine)
+        parts = [ops.approx_matmul(rows.to(engine), columns.to(engine), unit)]
+    return np.concatenate([part.reshape(-1).cpu().to(torch.int64).numpy() for part in parts])
+
+
+def inner(unit: Multiplier, engine: str, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """The products of codes a (N,) and b (N,) in software, each with its own, int64 (N,); on a device as a batch of
+    products of 1 x 1.
+    """
+    import torch
+
+    left, right = torch.from_numpy(a), torch.from_numpy(b)
+    if engine == "reference":
+        return unit(left, right).to(torch.int64).numpy()
     from hwlut import ops
 
     check_device(engine)
-    return lambda a, b: ops.approx_matmul(a.to(engine)[:, None], b.to(engine)[None], unit).reshape(-1).cpu()
+    parts = [
+        ops.approx_matmul(x.to(engine)[:, None, None], y.to(engine)[:, None, None], unit).reshape(-1).cpu()
+        for x, y in zip(left.split(_BATCH), right.split(_BATCH))
+    ]
+    return torch.cat(parts).to(torch.int64).numpy()
 
 
 def check_device(engine: str) -> None:
