@@ -220,6 +220,26 @@ def test_the_vectors_of_many_pairs():
     assert len(vectors.inputs["last"]) > 65536 / 3
 
 
+def test_the_longest_sums_reach_the_top_of_the_accumulator(need):
+    need("verilator", "g++")
+    unit = Multiplier(family="exact", name="u2", bits=2)
+    rtl = generate(unit, terms=1 << 16)
+    report = hwlut.check(unit, verilog=rtl)
+    assert report.ok, report
+    assert report.scope == "sums of 1 to 65536 products, the extreme ones and every pair of codes among them"
+    # 9 products of 2^16 need 20 bits; 2^14 such terms need 18.
+    assert rtl.verilog.count("reg [19:0] o__payload;") == 1
+    stuck = rtl.verilog.replace("assign m_axis_tdata = ", "assign m_axis_tdata = 24'h7ffff & ")
+    report = hwlut.check(unit, verilog=dataclasses.replace(rtl, verilog=stuck))
+    assert report.mismatches == 2 and report.first["terms"] == 1 << 16, report
+
+
+def test_slow_engines_leave_the_longest_sums_out():
+    vectors = sums(UNITS["unsigned"], generate(UNITS["unsigned"], terms=1 << 16).description, 0, short=True)
+    assert vectors.labels["terms"].max() == 1 << 14
+    assert vectors.scope.endswith("every pair of codes among them, but not the longest, of 65536")
+
+
 def test_against_a_kernel():
     unit = UNITS["mixed"]
     vectors = sums(unit, generate(unit, lanes=3, terms=7).description, 0)

@@ -126,7 +126,10 @@ def check(
         if rtl.description["reset"] is None:
             rtl = streamed(unit, rtl)
         scale = rtl.description["scale"]
-        vectors = sums(unit, rtl.description, seed) if "sum" in rtl.description else stimulus(unit, scale, seed)
+        if "sum" in rtl.description:
+            vectors = sums(unit, rtl.description, seed, short=engine != "verilator")
+        else:
+            vectors = stimulus(unit, scale, seed)
         with tempfile.TemporaryDirectory(prefix="hwlut-waves-") as folder:
             trace = None if waves is None else Path(folder) / "waves"
             _simulate(found, plan_runs(unit, rtl.description, vectors, against, seed), engine, rtl, seed, trace)

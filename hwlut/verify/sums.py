@@ -1,7 +1,7 @@
 """What a design that adds up products is sent, and what it must answer."""
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,17 +15,18 @@ from hwlut.verify.stimulus import Stimulus, check_device
 __all__ = ["sums"]
 
 _PAIRS = 1 << 16
-_LONGEST = 1 << 14  # beats of a sum
+_LONGEST = 1 << 14  # beats of a sum of any products
+_BATCH = 1 << 15  # sums that a kernel takes at once
 _SHORT = 32  # beats up to which every length comes
 
 
-def sums(unit: Unit, description: Mapping[str, Any], seed: int) -> Stimulus:
+def sums(unit: Unit, description: Mapping[str, Any], seed: int, short: bool = False) -> Stimulus:
     """Sums of products of `unit` of every kind of length, for the design of an ``.rtl.json``.
 
-    One beat first, by which the latency is measured. Then sums as long as the design takes them, up to 2^14 beats: of
-    the greatest product alone, of the least, of both mixed, of any; and one of each length from 1 to 32 beats. Then
-    every pair of codes (of more than 2^16 the ends of both formats and a sample) in random order, parted into sums of
-    random lengths.
+    One beat first, by which the latency is measured. Then sums as long as the design takes them, of the greatest
+    product alone and of the least; and up to 2^14 beats long, of both mixed and of any; and one of each length from 1
+    to 32 beats. Then every pair of codes (of more than 2^16 the ends of both formats and a sample) in random order,
+    parted into sums of random lengths. With `short`, for what is slow, no sum is longer than 2^14 beats.
 
     `inputs` are by field and beat, `labels` and results by sum: the label ``terms`` is how many products it has, ``a``
     and ``b`` are its first pair.
@@ -41,7 +42,7 @@ def sums(unit: Unit, description: Mapping[str, Any], seed: int) -> Stimulus:
     most = max(1, description["sum"]["terms"] // lanes)
     (a, b), every = _pairs(unit, rng)
     products = _products(unit, a, b)
-    lengths, pairs = _plan(products, lanes, most, rng)
+    lengths, pairs = _plan(products, lanes, min(most, _LONGEST) if short else most, rng)
     ends = np.cumsum(lengths)
     starts = ends - lengths
     channels = rng.integers(0, requantize.channels if requantize else 1, len(pairs))
@@ -64,12 +65,18 @@ def sums(unit: Unit, description: Mapping[str, Any], seed: int) -> Stimulus:
             found = np.add.reduceat(products[pairs].sum(1), starts)
         else:
             check_device(engine)
-            parts = [pairs[start:end].ravel() for start, end in zip(starts, ends)]
-            found = np.array([_matmul(unit, a[part], b[part], engine) for part in parts])
+            found = np.empty(len(starts), np.int64)
+            for length in np.unique(lengths):
+                for at in _parted(np.flatnonzero(lengths == length)):
+                    taken = pairs[starts[at, None] + np.arange(length)].reshape(len(at), -1)
+                    found[at] = _matmul(unit, a[taken], b[taken], engine)
         return found if requantize is None else _requantized(requantize, found, channels[ends - 1])
 
     covered = "every pair of codes" if every else f"edges and a sample (seed {seed}) of the pairs"
-    scope = f"sums of 1 to {int(lengths.max()) * lanes} products, the extreme ones and {covered} among them"
+    longest = int(lengths.max())
+    scope = f"sums of 1 to {longest * lanes} products, the extreme ones and {covered} among them"
+    if longest < most:
+        scope += f", but not the longest, of {most * lanes}"
     return Stimulus(inputs=inputs, labels=labels, results=results, exhaustive=False, scope=scope)
 
 
@@ -95,9 +102,9 @@ def _products(unit: Multiplier, a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def _plan(products: np.ndarray, lanes: int, most: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Beats of each sum, and which pair each lane of each beat takes, int64 (beats, lanes)."""
     count, longest = len(products), min(most, _LONGEST)
-    shape = (longest, lanes)
     ends = np.array([products.argmax(), products.argmin()])
-    whole = [np.full(shape, end) for end in ends] + [ends[rng.integers(0, 2, shape)], rng.integers(0, count, shape)]
+    whole = [np.full((most, lanes), end) for end in ends]
+    whole += [ends[rng.integers(0, 2, (longest, lanes))], rng.integers(0, count, (longest, lanes))]
     left = -(-count // lanes)
     filled = np.concatenate([np.arange(count), rng.integers(0, count, left * lanes - count)]).reshape(left, lanes)
     # Every order of magnitude of a length is as likely as every other.
@@ -107,16 +114,21 @@ def _plan(products: np.ndarray, lanes: int, most: int, rng: np.random.Generator)
     short = np.arange(1, min(longest, _SHORT) + 1)
     first, drawn = (rng.integers(0, count, (beats, lanes)) for beats in (1, short.sum()))
     pairs = np.concatenate([first, *whole, drawn, filled])
-    return np.concatenate([[1], [longest] * len(whole), short, kept]), pairs
+    return np.concatenate([[1], [len(each) for each in whole], short, kept]), pairs
 
 
-def _matmul(unit: Multiplier, a: np.ndarray, b: np.ndarray, device: str) -> int:
+def _parted(places: np.ndarray) -> Iterator[np.ndarray]:
+    return (places[start : start + _BATCH] for start in range(0, len(places), _BATCH))
+
+
+def _matmul(unit: Multiplier, a: np.ndarray, b: np.ndarray, device: str) -> np.ndarray:
+    """Sums of the products of codes (n, terms), each of its row, (n,)."""
     import torch
 
     from hwlut.ops.approx_matmul import approx_matmul
 
     left, right = (torch.from_numpy(codes).to(device) for codes in (a, b))
-    return int(approx_matmul(left[None], right[:, None], unit))
+    return approx_matmul(left[:, None], right[:, :, None], unit).reshape(-1).cpu().numpy()
 
 
 def _requantized(unit: Requantize, acc: np.ndarray, channel: np.ndarray) -> np.ndarray:

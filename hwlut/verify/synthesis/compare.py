@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import singledispatch
+from itertools import product
+from os.path import commonprefix
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -10,9 +12,12 @@ from hwlut.unit import Unit
 from hwlut.verify.synthesis.synthesize import Synthesis
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 __all__ = ["Candidate", "Comparison", "Step", "compare", "picture"]
+
+_AROUND = ((1, 1), (1, 0), (0, 1), (1, -1), (-1, 1), (0, -1), (-1, 0), (-1, -1))
 
 Step = Callable[[int, int, str], None]
 """Called after each synthesis with the number done, of how many, and the label."""
@@ -116,7 +121,10 @@ def compare(
 
 
 def picture(comparison: Comparison) -> "Figure":
-    """Error against area, one point a candidate, with a line through the front."""
+    """Error against area, one point a candidate, with a line through the front.
+
+    Labels are without what stands before the first underscore where all candidates but the unit have it in common.
+    """
     from matplotlib.figure import Figure
 
     unit, first = comparison.candidates[0], comparison.candidates[0].synthesis
@@ -132,8 +140,6 @@ def picture(comparison: Comparison) -> "Figure":
         color, marker = ("C1", "s") if candidate is unit else ("C0", "o")
         best = candidate in front
         axes.plot(*point, marker, color=color, markerfacecolor=color if best else "white")
-        place, side = ((-6, -9), "right") if best else ((6, 4), "left")  # below a front there is nothing else
-        axes.annotate(candidate.label, point, place, textcoords="offset points", ha=side, fontsize="x-small")
     axes.axhline(unit.drawn, color="gray", linewidth=0.7, linestyle=":")
     size = f"area, um^2 ({first.liberty}), pre-layout" if first.liberty else f"LUTs ({first.netlist.target}), estimate"
     at = "" if first.scale is None else f", scale {first.scale}"
@@ -144,7 +150,38 @@ def picture(comparison: Comparison) -> "Figure":
         axes.set_yscale("log")
     elif any(drawn):  # an exact candidate has its place at the foot of the same axis
         axes.set_yscale("symlog", linthresh=min(filter(None, drawn)))
-        axes.set_ylim(0, 2 * max(drawn))
+        axes.set_ylim(-0.3 * min(filter(None, drawn)), 2 * max(drawn))
     else:
         axes.set_ylim(bottom=0)
+    figure.draw_without_rendering()  # it lays out the axes
+    _label(axes, comparison)
     return figure
+
+
+def _label(axes: "Axes", comparison: Comparison) -> None:
+    """Write each candidate's label at the nearest free place: of the front to the lower left, else to the upper right.
+
+    Free is what is within the axes and meets no point, no line of the front and no label before.
+    """
+    from matplotlib.transforms import Bbox
+
+    points = [axes.transData.transform((each.size, each.drawn)) for each in comparison.candidates]
+    front = [axes.transData.transform((each.size, each.drawn)) for each in comparison.front]
+    taken = [Bbox([point - 6, point + 6]) for point in points]
+    for (x, y), (right, below) in zip(front, front[1:]):
+        taken += [Bbox([(x, y), (right, y)]), Bbox([(right, below), (right, y)])]
+    prefix = commonprefix([each.label for each in comparison.candidates[1:]])
+    prefix = prefix[: prefix.find("_") + 1]
+    for candidate in comparison.candidates:
+        label, point = candidate.label.removeprefix(prefix), (candidate.size, candidate.drawn)
+        note = axes.annotate(label, point, (0, 0), textcoords="offset points", fontsize="x-small", va="center")
+        note.set_in_layout(False)
+        side = -1 if candidate in comparison.front else 1
+        for distance, (x, y) in product(range(6, 60, 3), _AROUND):
+            note.set_position((side * x * (6 if y else distance), side * y * distance))
+            note.set_horizontalalignment(("center", "left", "right")[side * x])
+            box = note.get_window_extent()
+            inside = box.x0 >= axes.bbox.x0 and box.x1 <= axes.bbox.x1 and box.y0 >= axes.bbox.y0
+            if inside and box.y1 <= axes.bbox.y1 and not any(map(box.overlaps, taken)):
+                break
+        taken.append(box)
