@@ -1,8 +1,10 @@
 """Commands on multipliers: errors, picture, info, and the comparison with the shipped ones."""
 
+import itertools
 import json
 import re
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -85,6 +87,22 @@ def test_plot_of_more_pairs_than_a_picture_has():
     mesh = surface.collections[0]
     assert mesh.get_array().size == 512**2 and mesh.colorbar.ax.get_xlabel().endswith("262144 of 2^24 pairs")
     assert surface.get_xlim()[0] < -2048 and surface.get_xlim()[1] > 2047
+    assert ", NMED " in surface.figure.get_suptitle() and "sample" not in surface.figure.get_suptitle()
+
+
+def test_plot_of_unlike_operands_has_every_pair():
+    surface = figure(Multiplier(family="exact", a=Fixed(4), b=Fixed(11, signed=False))).axes[0]
+    assert surface.collections[0].get_array().size == 1 << 15
+    assert "exact, NMED 0," in surface.figure.get_suptitle()
+
+
+def test_plot_of_large_numbers_has_no_offset():
+    picture = figure(Multiplier(family="mitchell", bits=16))
+    picture.draw_without_rendering()
+    assert "−50M" in [label.get_text() for label in picture.axes[1].get_yticklabels()]
+    for axes in picture.axes:
+        assert not axes.xaxis.get_offset_text().get_text() and not axes.yaxis.get_offset_text().get_text()
+    assert picture.get_suptitle().startswith("multiplier: mitchell (a sample), NMED 0.00")
 
 
 @pytest.mark.parametrize("command", ["eval", "plot"])
@@ -142,6 +160,21 @@ def test_picture_of_a_front(stand_in):
     assert axes.get_ylabel() == "normalized mean error distance" and axes.get_title() == "drum4"
     hollow = [point.get_xdata()[0] for point in points[:-1] if point.get_markerfacecolor() == "white"]
     assert hollow == [700]
+
+
+def test_labels_of_a_picture_do_not_meet(stand_in, monkeypatch):
+    compared = compare(Multiplier(family="drum", k=4, name="drum4"))
+    unit, exact, near, far = compared.candidates
+    crowd = [
+        replace(each, label=f"mul8u_kind_{n}", synthesis=replace(near.synthesis, netlist=each.synthesis.netlist))
+        for n, each in enumerate([exact, near, far] * 4)
+    ]
+    axes = picture(replace(compared, candidates=(replace(unit, label="mul8u_drum_4"), *crowd))).axes[0]
+    assert sorted(note.get_text() for note in axes.texts) == sorted(["drum_4", *(f"kind_{n}" for n in range(12))])
+    boxes = [note.get_window_extent() for note in axes.texts]
+    assert not any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2))
+    assert all(axes.bbox.x0 <= box.x0 and box.x1 <= axes.bbox.x1 and axes.bbox.y0 <= box.y0 for box in boxes)
+    assert axes.get_ylim()[0] < 0
 
 
 def test_compare_refuses(folder, capsys):

@@ -20,15 +20,17 @@ _MOST = 512
 def _(unit: Multiplier, domain: tuple[float, float] | None = None) -> "Figure":
     """A heat map of m(a, b) - a b, with the mean of it over the other operand above and to the right.
 
-    Of an operand of more than 9 bits, 512 codes drawn evenly from its range; the title has the metrics where all
-    pairs are drawn.
+    Of more than 2^18 pairs, 512 codes of an operand of more than 9 bits, drawn evenly from its range. The title has
+    the metrics over all pairs, or of a sample where there are more than 2^24.
     """
     import torch
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     if domain is not None:
         raise ValueError(f"Multiplier domain must not be given, not {domain[0]:g} to {domain[1]:g}")
-    a, b = _codes(unit.a), _codes(unit.b)
+    most_codes = _MOST if unit.pairs > _MOST**2 else unit.pairs
+    a, b = _codes(unit.a, most_codes), _codes(unit.b, most_codes)
     error = (unit(torch.from_numpy(a)[:, None], torch.from_numpy(b)).numpy() - np.outer(a, b)).astype(np.float64)
     most = max(float(np.abs(error).max()), 1.0)
     picture = Figure(figsize=(9.5, 8), dpi=120, layout="constrained")
@@ -46,21 +48,29 @@ def _(unit: Multiplier, domain: tuple[float, float] | None = None) -> "Figure":
     above.set(ylabel="mean error\nover a")
     right.set(xlabel="mean error over b")
     surface.set(xlabel=f"b ({unit.b})", ylabel=f"a ({unit.a})")
-    picture.colorbar(mesh, ax=surface, location="bottom", aspect=40, label=f"m(a, b) - a b{_drawn(error, unit)}")
-    picture.suptitle(f"{unit.name}: {unit.family.value}" + (_summary(unit) if error.size == unit.pairs else ""))
+    drawn = "" if error.size == unit.pairs else f", {error.size} of 2^{unit.a.bits + unit.b.bits} pairs"
+    bar = picture.colorbar(mesh, ax=surface, location="bottom", aspect=40, label=f"m(a, b) - a b{drawn}")
+    for axis in (bar.ax.xaxis, above.yaxis, right.xaxis):
+        axis.set_major_formatter(_short)
+    right.xaxis.set_major_locator(MaxNLocator(3))
+    picture.suptitle(f"{unit.name}: {unit.family.value}{_summary(unit)}")
     return picture
 
 
-def _codes(format: Fixed) -> np.ndarray:
-    """All codes, or so many of them, ends included."""
-    count = min(1 << format.bits, _MOST)
+def _codes(format: Fixed, most: int) -> np.ndarray:
+    """All codes, or `most` of them, ends included."""
+    count = min(1 << format.bits, most)
     return np.linspace(format.min, format.max, count).round().astype(np.int64)
 
 
-def _drawn(error: np.ndarray, unit: Multiplier) -> str:
-    return "" if error.size == unit.pairs else f", {error.size} of 2^{unit.a.bits + unit.b.bits} pairs"
+def _short(value: float, place: float) -> str:
+    """A number of an axis, where there is no room for many digits."""
+    from matplotlib.ticker import EngFormatter
+
+    return EngFormatter(sep="")(value) if abs(value) >= 1000 else f"{value:g}".replace("-", "\N{MINUS SIGN}")
 
 
 def _summary(unit: Multiplier) -> str:
     found = unit.metrics()
-    return f", NMED {found.nmed:.3g}, WCE {found.wce}, EP {found.ep:.3g}, MRED {found.mred:.3g}, bias {found.bias:.3g}"
+    errors = f"NMED {found.nmed:.3g}, WCE {found.wce}, EP {found.ep:.3g}, MRED {found.mred:.3g}, bias {found.bias:.3g}"
+    return f", {errors}" if found.exhaustive else f" (a sample), {errors}"
