@@ -4,7 +4,8 @@
 // a stream, listed in the tuples Inputs and Outputs: the bytes of a beat (its payload ports after
 // each other, each padded to whole bytes, little-endian) and how to put, get and handshake it.
 // hwlut_batch resets the model, offers every input beat, stores every output beat, waits for the
-// expected number of them, then watches a while for beats too many. A stream breaks its promise
+// expected number of them, then watches a while for beats too many. Where `interrupt` says so, all that
+// begins anew, by a reset, after so many beats of the first input. A stream breaks its promise
 // when tvalid falls or its payload changes before tready. Any number of calls may run at once:
 // each has a model and a context of its own.
 //
@@ -38,6 +39,7 @@ struct HwlutOptions {
     uint32_t idle;      // chance in 256 that an input pauses in a cycle
     uint32_t stall;     // chance in 256 that an output refuses in a cycle
     uint64_t watchdog;  // cycles without any transfer that count as a hang
+    uint64_t interrupt;  // beats of the first input after which to reset and begin anew; 0 for never
     const char *waves;  // path of a VCD file, or null
 };
 
@@ -117,15 +119,24 @@ class Bench {
     }
 
     HwlutOutcome run() {
+        if (options_.interrupt) transfer(options_.interrupt);
+        return transfer(UINT64_MAX);
+    }
+
+   private:
+    static constexpr size_t kInputs = std::tuple_size_v<Inputs>;
+
+    // From a reset to the end, or until so many beats of the first input are accepted.
+    HwlutOutcome transfer(uint64_t beats) {
         reset();
         HwlutOutcome outcome{kNone, 0, 0, UINT64_MAX, UINT64_MAX};
         uint64_t quiet = 0;
-        for (uint64_t cycle = 0;; ++cycle) {
+        for (uint64_t cycle = 0; sources_[0].stream->done < beats; ++cycle) {
             const bool draining = complete();
             drive();
             edge(0);
             sample(outcome);
-            if (outcome.fault) return outcome;
+            if (outcome.fault) break;
             edge(1);
             bool moved = false;
             each_source([&](auto, Source &source) {
@@ -146,12 +157,10 @@ class Bench {
             quiet = moved ? 0 : quiet + 1;
             if (quiet < options_.watchdog) continue;
             if (!draining) outcome.fault = kHang;
-            return outcome;
+            break;
         }
+        return outcome;
     }
-
-   private:
-    static constexpr size_t kInputs = std::tuple_size_v<Inputs>;
 
     template <class Action>
     void each_source(Action action) {
@@ -181,8 +190,16 @@ class Bench {
 
     void reset() {
         set_reset(*model_, true);
-        each_source([&](auto port, Source &) { port.valid(*model_, false); });
-        each_sink([&](auto port, auto &, size_t) { port.ready(*model_, false); });
+        each_source([&](auto port, Source &source) {
+            port.valid(*model_, false);
+            source.offered = false;
+            source.stream->done = 0;
+        });
+        each_sink([&](auto port, auto &sink, size_t) {
+            port.ready(*model_, false);
+            sink.waiting = false;
+            sink.stream->done = 0;
+        });
         for (int cycle = 0; cycle < 4; ++cycle) {
             edge(0);
             edge(1);

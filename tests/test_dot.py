@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import json
+import re
 
 import numpy as np
 import pytest
@@ -321,6 +322,17 @@ def test_changed_verilog_is_found():
     changed = rtl.verilog.replace(" = first ? ", " = 1'h1 ? ")
     report = hwlut.check(SIGNED, verilog=dataclasses.replace(rtl, verilog=changed))
     assert report.mismatches and report.fault is None, report
+
+
+@pytest.mark.parametrize("form", [{}, {"lanes": 2, "stages": 5}], ids=["one", "lanes"])
+def test_a_missing_reset_of_the_sum_is_found(form):
+    rtl = generate(SIGNED, terms=20, **form)
+    (held,) = re.findall(r"^    first <= (\S+) ;$", rtl.verilog, re.MULTILINE)
+    changed = re.sub(rf"if \(rst\) begin\n +{re.escape(held)}  = 1'h1;\n", "if (1'h0) begin\n", rtl.verilog)
+    assert changed != rtl.verilog
+    for seed in range(3):
+        report = hwlut.check(SIGNED, verilog=dataclasses.replace(rtl, verilog=changed), seed=seed)
+        assert report.mismatches and report.fault is None, report
 
 
 def test_the_same_bytes_each_time(tmp_path, monkeypatch):

@@ -164,9 +164,12 @@ def fresh(tmp_path, monkeypatch):
 
 
 def found(unit, stages):
-    report = hwlut.check(unit, "pysim", verilog=generate(unit, stages=stages, reloadable=True))
-    assert report.mismatches and set(report.first) == {"q", "scale", "table", "expected", "got"}
-    return not report.ok
+    """Whether one of a few seeds finds it: it shows only where a pause meets a swap."""
+    rtl = generate(unit, stages=stages, reloadable=True)
+    reports = [hwlut.check(unit, "pysim", verilog=rtl, seed=seed) for seed in range(3)]
+    wrong = [report for report in reports if report.mismatches]
+    assert all(set(report.first) == {"q", "scale", "table", "expected", "got"} for report in wrong)
+    return bool(wrong)
 
 
 @pytest.mark.parametrize("stages", [3, 4])

@@ -16,7 +16,7 @@ from hwlut.files import read_bytes, write_atomic
 from hwlut.unit import Unit
 from hwlut.units.multiplier import Multiplier
 from hwlut.verify.report import Pass, Report
-from hwlut.verify.stimulus import stimulus
+from hwlut.verify.stimulus import check_device, stimulus
 
 if TYPE_CHECKING:
     from hwlut.hdl import Rtl
@@ -114,6 +114,7 @@ def check(
     if engine in _SOFTWARE:
         if verilog is not None or waves is not None:
             raise ValueError(f"engine {engine} runs no Verilog: verilog and waves must not be given")
+        check_device(engine)
         found.tool = _implementation(unit, engine)
         vectors = stimulus(unit, scale, seed)
         found.compare(vectors.results(against), vectors.results(engine), vectors.labels)
@@ -216,7 +217,8 @@ def _simulate(found: _Findings, runs: "Sequence[Run]", engine: str, rtl: "Rtl", 
             independent=run.independent,
             idle=idle,
             stall=stall,
-            seed=seed,
+            seed=seed + number,
+            interrupt=run.interrupt if idle else 0,
             waves=waves if number == len(cases) - 1 else None,
         )
         for number, (run, idle, stall) in enumerate(cases)

@@ -46,6 +46,7 @@ class Job:
         batch may be split over several instances.
     idle, stall: chance of an input pausing, of an output refusing, in a cycle.
     seed: of the random stalls and of the registers' state before reset.
+    interrupt: beats of the first input after which the batch engine resets the design and begins anew; 0 for never.
     waves: where to write a waveform, or None.
     """
 
@@ -56,6 +57,7 @@ class Job:
     idle: float = 0.0
     stall: float = 0.0
     seed: int = 0
+    interrupt: int = 0
     waves: Path | None = None
 
 

@@ -14,6 +14,7 @@ from hwlut.verify.stimulus import Stimulus
 
 __all__ = ["Run", "plan_runs"]
 
+_INTERRUPT = 64  # beats before a reset in mid-stream
 _Labelled = tuple[np.ndarray, Mapping[str, np.ndarray]]
 
 
@@ -22,13 +23,15 @@ class Run:
     """One way to send a unit's vectors.
 
     inputs: beats by stream, uint8 (beats, bytes). beats: how many must come out. independent: as in
-    `hwlut.verify.engine.Job`. reloads: how many tables are loaded. expected: from the cycles in
-    which each stream's beats were taken, the results, int64 (beats x lanes,), and their labels.
+    `hwlut.verify.engine.Job`. interrupt: beats after which a reset is in mid-stream. reloads: how many tables are
+    loaded. expected: from the cycles in which each stream's beats were taken, the results, int64 (beats x lanes,), and
+    their labels.
     """
 
     inputs: dict[str, np.ndarray]
     beats: int
     independent: bool
+    interrupt: int
     reloads: int
     expected: Callable[[Mapping[str, np.ndarray]], _Labelled]
 
@@ -63,6 +66,7 @@ def plan_runs(unit: Unit, description: Mapping[str, Any], vectors: Stimulus, aga
             | {stream.name: np.zeros((0, stream.bytes), np.uint8) for stream in others},
             beats=len(order),
             independent=True,
+            interrupt=_INTERRUPT,
             reloads=0,
             expected=lambda accepted: known,
         )
@@ -75,6 +79,7 @@ def plan_runs(unit: Unit, description: Mapping[str, Any], vectors: Stimulus, aga
                 inputs={source.name: pack(source, vectors.inputs, plan.order), load.name: plan.loads},
                 beats=len(plan.order),
                 independent=False,
+                interrupt=_INTERRUPT,
                 reloads=plan.tables,
                 expected=lambda accepted: plan.expected(accepted[source.name], accepted[load.name], against),
             )
@@ -88,6 +93,7 @@ def _summing(source: Stream, vectors: Stimulus, against: str) -> Run:
         inputs={source.name: source.pack(vectors.inputs)},
         beats=len(known[0]),
         independent=False,
+        interrupt=min(int(np.flatnonzero(vectors.inputs["last"])[1]), _INTERRUPT),  # all of the second sum but its end
         reloads=0,
         expected=lambda accepted: known,
     )

@@ -41,6 +41,7 @@ class _Options(ctypes.Structure):
         ("idle", ctypes.c_uint32),
         ("stall", ctypes.c_uint32),
         ("watchdog", ctypes.c_uint64),
+        ("interrupt", ctypes.c_uint64),
         ("waves", ctypes.c_char_p),
     ]
 
@@ -195,7 +196,8 @@ def _run(job: Job) -> Outcome:
                 source.cycles = cycles.ctypes.data
         waves = None if job.waves is None else os.fsencode(job.waves)
         watchdog = WATCHDOG_CYCLES + 4 * job.rtl.description["latency"]
-        options = _Options(job.seed + part, round(job.idle * 256), round(job.stall * 256), watchdog, waves)
+        flow = (round(job.idle * 256), round(job.stall * 256))
+        options = _Options(job.seed + part, *flow, watchdog, job.interrupt, waves)
         entry(sources, sinks, options, outcome)
         return outcome, sources, sinks
 
