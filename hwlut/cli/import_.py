@@ -52,7 +52,7 @@ def import_(
         format = multipliers.recognise(file)
     if format is None:
         _refuse(of_multipliers, f"{file} is not recognised as a multiplier: --format tells what it is")
-        if not read_bytes(file, multipliers.SIZE_LIMIT).lstrip().startswith(b"{"):
+        if not read_bytes(file, multipliers.SIZE_LIMIT).lstrip().startswith((b"{", b"[")):
             raise ValueError(f"{file} is neither of GQA-LUT nor recognised as a multiplier: --format tells what it is")
         input = Fixed(8 if input_bits is None else input_bits)
         units: list[Unit] = [*gqa_lut.read(file, "ge" if tie is None else tie, function, input)]
