@@ -287,6 +287,28 @@ def test_descriptions_of_plain_ports(tmp_path, case):
         read_description(description)
 
 
+OTHERS = {
+    "signed": (["ports", 0, "fields", 0, "signed"], True, "ports must be {}, not input a s3, input b u3, output p u6"),
+    "cycles": (["cycles_per_beat"], 2, "cycles_per_beat must be 1, not 2"),
+    "order": (["ports", 0, "name"], "c", "ports must be {}, not input c u3, input b u3, output p u6"),
+}
+
+
+@pytest.mark.parametrize("case", OTHERS)
+def test_a_plain_design_of_other_ports(tmp_path, case):
+    path, value, message = OTHERS[case]
+    unit = Multiplier(family="exact", bits=3)
+    verilog, description = generate(unit, combinational=True).save(tmp_path)
+    content = read_description(description)
+    change(content, path, value)
+    if path[-1] == "name":
+        content["ports"][0]["fields"][0]["name"] = value
+    description.write_text(json.dumps(content))
+    with pytest.raises(ValueError) as refusal:
+        hwlut.check(unit, verilog=verilog)
+    assert str(refusal.value) == f"{description}: {message.format('input a u3, input b u3, output p u6')}"
+
+
 def test_command_line(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     Multiplier(name="three", family="roba", bits=3).save("three.json")

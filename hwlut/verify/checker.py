@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -200,7 +200,23 @@ def _rtl(unit: Unit, scale: int | None, verilog: "str | Path | Rtl | None") -> "
         raise ValueError(f"{where}: digest must be {unit.digest}, that of {unit.name}, not {rtl.description['digest']}")
     if scale is not None and rtl.description["scale"] != scale:
         raise ValueError(f"{where}: scale must be {scale}, not {rtl.description['scale']}")
+    if rtl.description["reset"] is None:
+        _check_plain(where, rtl.description, generate(unit, combinational=True).description)
     return rtl
+
+
+def _check_plain(where: str, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    """Refuse what describes a combinational design other than that of the unit."""
+    ports, known = (
+        ", ".join(f"{port['dir']} {port['name']} {'us'[port['fields'][0]['signed']]}{port['width']}" for port in each)
+        for each in (found["ports"], wanted["ports"])
+    )
+    for label, got, must in (
+        ("ports", ports, known),
+        ("cycles_per_beat", found["cycles_per_beat"], wanted["cycles_per_beat"]),
+    ):
+        if got != must:
+            raise ValueError(f"{where}: {label} must be {must}, not {got}")
 
 
 def _simulate(found: _Findings, runs: "Sequence[Run]", engine: str, rtl: "Rtl", seed: int, waves: Path | None) -> None:
