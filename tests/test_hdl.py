@@ -246,6 +246,9 @@ def test_save_refuses_another_unit_or_scale(tmp_path):
     for other, key in (
         (generate(unit, scale=3), "scale 1, not 3"),
         (generate(random_pwl(13).replace(name="random_12"), scale=1), "digest"),
+        (generate(unit, scale=1, reset="aresetn"), "reset rst, not aresetn"),
+        (generate(unit, scale=1, stages=4), "latency 3, not 4"),
+        (generate(unit, scale=1, lanes=2), "other ports"),
     ):
         with pytest.raises(ValueError, match=f"random_12.rtl.json has {key}"):
             other.save(tmp_path)

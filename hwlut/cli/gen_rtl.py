@@ -25,7 +25,7 @@ def gen_rtl(
     requantize: Requantizer = None,
     combinational: Combinational = False,
     folder: Annotated[Path, typer.Option("-o", metavar="DIR", help="Where the files go.")] = Path("."),
-    force: Annotated[bool, typer.Option("--force", help="Overwrite files of another unit or scale.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite files of another unit or form.")] = False,
     as_json: Json = False,
 ) -> None:
     """Write NAME.v and NAME.rtl.json, which describes its ports.

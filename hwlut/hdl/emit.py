@@ -53,8 +53,8 @@ class Rtl:
     def save(self, folder: str | Path, force: bool = False) -> tuple[Path, Path]:
         """Write ``<name>.v`` and ``<name>.rtl.json``; returns both paths.
 
-        Raises ValueError, and writes nothing, where a file of another digest, scale or sum stands there,
-        or one that hwlut did not write or that was edited since, and `force` is false.
+        Raises ValueError, and writes nothing, where a file stands there of another unit or another description, or
+        one that hwlut did not write or that was edited since, and `force` is false.
         """
         name = self.description["module"]
         verilog_path = Path(folder) / f"{name}.v"
@@ -67,10 +67,11 @@ class Rtl:
     def _check_free(self, verilog_path: Path, description_path: Path) -> None:
         if description_path.exists():
             there = read_description(description_path)
-            for key in ("digest", "scale", "sum"):
+            for key in ("digest", "scale", "sum", "reset", "latency", "cycles_per_beat", "ports"):
                 found, wanted = (_shown(description.get(key)) for description in (there, self.description))
                 if found != wanted:
-                    raise ValueError(f"{description_path} has {key} {found}, not {wanted}; --force overwrites it")
+                    differs = "other ports" if key == "ports" else f"{key} {found}, not {wanted}"
+                    raise ValueError(f"{description_path} has {differs}; --force overwrites it")
             if verilog_path.exists() and _is_edited(verilog_path.read_bytes()):
                 raise ValueError(f"{verilog_path} was edited by hand; --force overwrites it")
         elif verilog_path.exists():
