@@ -1,9 +1,11 @@
 """Sums of products in hardware: every length, both ends of the accumulator, and what a Requantize makes of them."""
 
 import dataclasses
+import gc
 import itertools
 import json
 import re
+import warnings
 
 import numpy as np
 import pytest
@@ -373,6 +375,7 @@ REFUSED = {
         ValueError,
         "Multiplier requantize input must hold the accumulator, s10, not s9",
     ),
+    "stages": ({"terms": 7, "stages": 5}, ValueError, "Multiplier stages must be from 1 to 4, not 5"),
     "unsigned": (
         {"terms": 7, "requantize": ratio(Fixed(32, signed=False))},
         ValueError,
@@ -386,8 +389,12 @@ REFUSED = {
 @pytest.mark.parametrize("case", REFUSED)
 def test_refusals(case):
     form, kind, message = REFUSED[case]
-    with pytest.raises(kind, match=f"^{message}$"):
-        generate(SIGNED, **form)
+    with warnings.catch_warnings(record=True) as warned:  # Amaranth warns of a component that is thrown away
+        warnings.simplefilter("always")
+        with pytest.raises(kind, match=f"^{message}$"):
+            generate(SIGNED, **form)
+        gc.collect()
+    assert not warned
 
 
 def test_other_kinds_have_no_terms():

@@ -35,30 +35,19 @@ class DotComponent(UnitComponent):
     Parameters
     ----------
     unit: the multiplier.
-    stages: rows of registers, from `least_stages` to the number of `rows`.
-    terms: most products of a sum.
+    cuts: behind which steps there are registers.
+    terms: most products of a sum, in whole beats.
     lanes: pairs a beat.
-    requantize: what follows the accumulator, or None.
-
-    Raises ValueError where a sum can leave the input format of `requantize`.
+    requantize: what follows the accumulator, whose sums its input format must hold, or None.
     """
 
     unit: Multiplier
 
-    def __init__(self, unit: Multiplier, stages: int | None, terms: int, lanes: int, requantize: Requantize | None):
+    def __init__(self, unit: Multiplier, cuts: tuple[str, ...], terms: int, lanes: int, requantize: Requantize | None):
         self._suffixes = [""] if lanes == 1 else [str(lane) for lane in range(lanes)]
         self._requantize = requantize
-        terms += -terms % lanes
         self._accumulator = accumulator(unit, terms)
-        if requantize is not None:
-            _check_input(requantize, self._accumulator)
-        rows, least, default = _rows(lanes, requantize)
-        stages = default if stages is None else stages
-        if isinstance(stages, bool) or not isinstance(stages, int):
-            raise TypeError(f"Multiplier stages must be an integer, not {stages!r}")
-        if not least <= stages <= len(rows):
-            raise ValueError(f"Multiplier stages must be from {least} to {len(rows)}, not {stages}")
-        self._cuts = rows[:stages]
+        self._cuts = cuts
 
         def fields(name: str, format: Fixed) -> tuple[BeatField, ...]:
             return tuple(BeatField(name + x, format.bits, format.signed, None) for x in self._suffixes)
@@ -71,7 +60,7 @@ class DotComponent(UnitComponent):
             ),
             Beat((BeatField("y" if requantize else "acc", output.bits, output.signed, None),)),
             scale=None,
-            latency=stages,
+            latency=len(cuts),
             sum={"terms": terms, "requantize": requantize.content() if requantize else None},
         )
 
@@ -144,13 +133,21 @@ def _check_input(requantize: Requantize, sums: Fixed) -> None:
 def dot_component(
     unit: Multiplier, stages: int | None, terms: int, lanes: int | None, requantize: Requantize | None
 ) -> DotComponent:
-    """The component of these options, each checked."""
+    """The component of these options, each checked before there is one.
+
+    Raises ValueError where a sum can leave the input format of `requantize`.
+    """
     if requantize is not None and not isinstance(requantize, Requantize):
         raise TypeError(f"Multiplier requantize must be a Requantize, not {type(requantize).__name__}")
-    return DotComponent(
-        unit,
-        stages,
-        checked_count(terms, MOST_TERMS, "Multiplier terms"),
-        1 if lanes is None else checked_count(lanes, MOST_LANES, "Multiplier lanes"),
-        requantize,
-    )
+    terms = checked_count(terms, MOST_TERMS, "Multiplier terms")
+    lanes = 1 if lanes is None else checked_count(lanes, MOST_LANES, "Multiplier lanes")
+    terms += -terms % lanes
+    if requantize is not None:
+        _check_input(requantize, accumulator(unit, terms))
+    rows, least, default = _rows(lanes, requantize)
+    stages = default if stages is None else stages
+    if isinstance(stages, bool) or not isinstance(stages, int):
+        raise TypeError(f"Multiplier stages must be an integer, not {stages!r}")
+    if not least <= stages <= len(rows):
+        raise ValueError(f"Multiplier stages must be from {least} to {len(rows)}, not {stages}")
+    return DotComponent(unit, rows[:stages], terms, lanes, requantize)
