@@ -454,10 +454,14 @@ def test_the_command_line(tmp_path, monkeypatch, capsys):
     assert main(["sim", "m.json", "--verilog", "dot_s4.v", "--terms", "20"]) == 2
     assert main(["gen-rtl", "m.json", "--terms", "20", "--requantize", "m.json"]) == 2
     assert main(["gen-rtl", "m.json", "--lanes", "2"]) == 2
+    assert main(["gen-rtl", "r.json", "--requantize", "r.json"]) == 2
+    assert main(["sim", "m.json", "--engine", "cpu", "--terms", "4"]) == 2
     assert capsys.readouterr().err.splitlines() == [
         "hwlut: --verilog must be given without --terms",
         "hwlut: Multiplier requantize must be a Requantize, not Multiplier",
         "hwlut: Multiplier lanes must be given with terms",
+        "hwlut: Requantize requantize must not be given, not requantize",
+        "hwlut: --engine cpu must be given without --terms",
     ]
 
 

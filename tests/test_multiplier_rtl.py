@@ -317,3 +317,7 @@ def test_command_line(tmp_path, monkeypatch, capsys):
     assert main(["sim", "three.json", "--combinational", "--engine", "pysim"]) == 0
     assert main(["sim", "three.json", "--verilog", "three.v", "--json"]) == 0
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["vectors"] == 64
+    (tmp_path / "three.rtl.json").unlink()
+    assert main(["sim", "three.json", "--verilog", "three.v"]) == 2
+    refusal = "hwlut: Verilog of three does not have the ports of its description: no "
+    assert capsys.readouterr().err.startswith(refusal)

@@ -35,15 +35,16 @@ def sim(
     as_json: Json = False,
 ) -> None:
     """Simulate every input code and compare each result; status 1 when any differs."""
-    from hwlut.verify import check
+    from hwlut.verify import SOFTWARE, check
 
     opened = open_table(table)
     design: Path | Rtl | None = verilog
     if form := chosen_form(lanes, reloadable, comparison, multiplier, terms, requantize, combinational):
         from hwlut.hdl import generate
 
-        if verilog is not None:
-            raise ValueError(f"--verilog must be given without --{next(iter(form))}")
+        for option, given in (("verilog", verilog is not None), (f"engine {engine}", engine in SOFTWARE)):
+            if given:
+                raise ValueError(f"--{option} must be given without --{next(iter(form))}")
         design = generate(opened.unit, scale=scale, **form)
     report = check(opened.unit, engine=engine, against=against, scale=scale, verilog=design, waves=waves, seed=seed)
     if as_json:

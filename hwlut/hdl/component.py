@@ -80,7 +80,8 @@ def built(unit: Unit, scale: int | None, stages: int | None, form: Mapping[str, 
     known = inspect.signature(factory).parameters
     for name, value in form.items():
         if factory is not component.dispatch(object) and name not in known:
-            raise ValueError(f"{type(unit).__name__} {name} must not be given, not {value}")
+            shown = value.name if isinstance(value, Unit) else value
+            raise ValueError(f"{type(unit).__name__} {name} must not be given, not {shown}")
     return factory(unit, scale=scale, stages=stages, **form)
 
 

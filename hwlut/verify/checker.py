@@ -23,16 +23,18 @@ if TYPE_CHECKING:
     from hwlut.verify.engine import Outcome
     from hwlut.verify.runs import Run
 
-__all__ = ["ENGINES", "check"]
+__all__ = ["ENGINES", "SOFTWARE", "check"]
 
-_SOFTWARE = ("reference", "cpu", "cuda")
+SOFTWARE = ("reference", "cpu", "cuda")
+"""What computes a unit without hardware."""
+
 _FLOWS = (0.0, 0.25)
 _SIMULATORS = {  # what runs Verilog, and the (idle, stall) chances it is run with
     "verilator": tuple((flow, flow) for flow in _FLOWS),
     "cocotb": tuple((idle, stall) for idle in (0.0, 0.25, 0.75) for stall in (0.0, 0.25, 0.75)),
     "pysim": tuple((flow, flow) for flow in _FLOWS),
 }
-ENGINES = (*_SIMULATORS, *_SOFTWARE)
+ENGINES = (*_SIMULATORS, *SOFTWARE)
 """Everything that computes a unit."""
 
 _VERILOG_LIMIT = 64 << 20
@@ -108,10 +110,10 @@ def check(
     ):
         raise ValueError(f"waves must be a file in a folder that is there, not {str(waves)!r}")
     found = _Findings()
-    for label, value, known in (("engine", engine, ENGINES), ("against", against, _SOFTWARE)):
+    for label, value, known in (("engine", engine, ENGINES), ("against", against, SOFTWARE)):
         if value not in known:
             raise ValueError(f"{label} must be one of {', '.join(known)}, not {value!r}")
-    if engine in _SOFTWARE:
+    if engine in SOFTWARE:
         if verilog is not None or waves is not None:
             raise ValueError(f"engine {engine} runs no Verilog: verilog and waves must not be given")
         check_device(engine)

@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -156,7 +157,8 @@ def build(rtl: Rtl, waves: bool = False) -> Path:
         sources = [str(folder / "all.cpp"), *objects, "-lpthread"]
         error = _compile([command, *_FLAGS, "-shared", *define, *includes, *sources, "-o", str(folder / "top.so")])
         if error is not None:
-            found = error.replace(f"{folder}/", "")
+            port = re.search(r"no member named \W*(\w+)", error)
+            found = f"no {port[1]}" if port else error.replace(f"{folder}/", "")
             raise ValueError(f"Verilog of {module} does not have the ports of its description: {found}")
 
     return build_once("verilated", key, verilate) / "top.so"
