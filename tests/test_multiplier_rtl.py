@@ -287,6 +287,12 @@ def test_descriptions_of_plain_ports(tmp_path, case):
         read_description(description)
 
 
+def test_the_verilog_of_16_bits():
+    unit = Multiplier(name="wide", family="truncate_operands", bits=16, signed=True, a_drop=3, b_drop=4)
+    report = hwlut.check(unit)
+    assert report.ok and report.vectors > 1 << 20 and not report.exhaustive, report
+
+
 OTHERS = {
     "signed": (["ports", 0, "fields", 0, "signed"], True, "ports must be {}, not input a s3, input b u3, output p u6"),
     "cycles": (["cycles_per_beat"], 2, "cycles_per_beat must be 1, not 2"),
