@@ -254,6 +254,8 @@ def test_refuses(cells, capsys):
         ((path, "--scale", 3), "Direct scale must be 1, not 3"),
         ((path, "--lanes", 2), "Direct lanes must not be given, not 2"),
         ((path, "--compare", "--reloadable"), "--compare must be given without --reloadable"),
+        ((path, "--compare", "--stages", "2"), "--compare must be given without --stages"),
+        ((path, "--stages", "6"), "Direct stages must be from 1 to 2, not 6"),
         ((path, "--plot", "x.png"), "--plot must be given with --compare"),
         ((path, "--compare", "--plot", "x.exe"), "picture must be a file of .png, .svg, .pdf, not 'x.exe'"),
         ((path, "--compare"), "accuracy needs a table that names its function; 'direct' has none"),

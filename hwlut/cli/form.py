@@ -6,8 +6,19 @@ import typer
 
 from hwlut.cli.table import open_table
 
-__all__ = ["Combinational", "Comparison", "Lanes", "Multiplier", "Reloadable", "Requantizer", "Terms", "chosen_form"]
+__all__ = [
+    "Combinational",
+    "Comparison",
+    "Lanes",
+    "Multiplier",
+    "Reloadable",
+    "Requantizer",
+    "Stages",
+    "Terms",
+    "chosen_form",
+]
 
+Stages = Annotated[int | None, typer.Option(help="Pipeline registers; the kind's own number unless given.")]
 Lanes = Annotated[int | None, typer.Option(help="Codes, or of sums pairs, a beat; 1 unless given.")]
 Reloadable = Annotated[bool, typer.Option("--reloadable", help="Add a stream that loads another table.")]
 Comparison = Annotated[str | None, typer.Option(help="With the breakpoints: parallel or tree; parallel unless given.")]
@@ -23,23 +34,8 @@ Combinational = Annotated[
 ]
 
 
-def chosen_form(
-    lanes: int | None,
-    reloadable: bool,
-    comparison: str | None,
-    multiplier: str | None,
-    terms: int | None,
-    requantize: str | None,
-    combinational: bool,
-) -> dict[str, Any]:
+def chosen_form(*, requantize: str | None, **options: Any) -> dict[str, Any]:
     """The options given, as `hwlut.hdl.generate` takes them."""
-    options = {
-        "lanes": lanes,
-        "reloadable": reloadable or None,
-        "comparison": comparison,
-        "multiplier": multiplier,
-        "terms": terms,
-        "requantize": None if requantize is None else open_table(requantize).unit,
-        "combinational": combinational or None,
-    }
-    return {name: value for name, value in options.items() if value is not None}
+    if requantize is not None:
+        options["requantize"] = open_table(requantize).unit
+    return {name: value for name, value in options.items() if value is not None and value is not False}

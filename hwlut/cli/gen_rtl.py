@@ -5,7 +5,17 @@ from typing import Annotated
 
 import typer
 
-from hwlut.cli.form import Combinational, Comparison, Lanes, Multiplier, Reloadable, Requantizer, Terms, chosen_form
+from hwlut.cli.form import (
+    Combinational,
+    Comparison,
+    Lanes,
+    Multiplier,
+    Reloadable,
+    Requantizer,
+    Stages,
+    Terms,
+    chosen_form,
+)
 from hwlut.cli.screen import columns, emit
 from hwlut.cli.table import Json, Scale, TablePath, open_table, writing
 
@@ -15,7 +25,7 @@ __all__ = ["gen_rtl"]
 def gen_rtl(
     table: TablePath,
     scale: Scale = None,
-    stages: Annotated[int | None, typer.Option(help="Pipeline registers; the kind's own number unless given.")] = None,
+    stages: Stages = None,
     reset: Annotated[str, typer.Option(help="rst (active high) or aresetn (active low), synchronous.")] = "rst",
     lanes: Lanes = None,
     reloadable: Reloadable = False,
@@ -35,8 +45,17 @@ def gen_rtl(
     from hwlut.hdl import generate
 
     opened = open_table(table)
-    form = chosen_form(lanes, reloadable, comparison, multiplier, terms, requantize, combinational)
-    rtl = generate(opened.unit, scale=scale, stages=stages, reset=reset, **form)
+    form = chosen_form(
+        stages=stages,
+        lanes=lanes,
+        reloadable=reloadable,
+        comparison=comparison,
+        multiplier=multiplier,
+        terms=terms,
+        requantize=requantize,
+        combinational=combinational,
+    )
+    rtl = generate(opened.unit, scale=scale, reset=reset, **form)
     with writing(folder):
         verilog, description = rtl.save(folder, force=force)
     if as_json:

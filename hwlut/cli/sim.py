@@ -39,7 +39,16 @@ def sim(
 
     opened = open_table(table)
     design: Path | Rtl | None = verilog
-    if form := chosen_form(lanes, reloadable, comparison, multiplier, terms, requantize, combinational):
+    form = chosen_form(
+        lanes=lanes,
+        reloadable=reloadable,
+        comparison=comparison,
+        multiplier=multiplier,
+        terms=terms,
+        requantize=requantize,
+        combinational=combinational,
+    )
+    if form:
         from hwlut.hdl import generate
 
         for option, given in (("verilog", verilog is not None), (f"engine {engine}", engine in SOFTWARE)):

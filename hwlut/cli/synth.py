@@ -5,7 +5,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hwlut.cli.form import Combinational, Comparison, Lanes, Multiplier, Reloadable, Requantizer, Terms, chosen_form
+from hwlut.cli.form import (
+    Combinational,
+    Comparison,
+    Lanes,
+    Multiplier,
+    Reloadable,
+    Requantizer,
+    Stages,
+    Terms,
+    chosen_form,
+)
 from hwlut.cli.plot import picture_format, save_picture
 from hwlut.cli.screen import columns, emit, progress
 from hwlut.cli.table import Json, Scale, Table, TablePath, open_table
@@ -23,6 +33,7 @@ def synth(
         Path | None, typer.Option(metavar="FILE", help="Standard cells; OSU's for TSMC 180 nm unless given.")
     ] = None,
     target: Annotated[str, typer.Option(help="liberty (standard cells), ice40 or xilinx.")] = "liberty",
+    stages: Stages = None,
     lanes: Lanes = None,
     reloadable: Reloadable = False,
     comparison: Comparison = None,
@@ -40,7 +51,16 @@ def synth(
     if plot is not None and not compare:
         raise ValueError("--plot must be given with --compare")
     opened = open_table(table)
-    form = chosen_form(lanes, reloadable, comparison, multiplier, terms, requantize, combinational)
+    form = chosen_form(
+        stages=stages,
+        lanes=lanes,
+        reloadable=reloadable,
+        comparison=comparison,
+        multiplier=multiplier,
+        terms=terms,
+        requantize=requantize,
+        combinational=combinational,
+    )
     if compare and form:
         raise ValueError(f"--compare must be given without --{next(iter(form))}")
     if compare:
