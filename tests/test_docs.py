@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import pytest
 
-from hwlut import units
+from hwlut import functions, units
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -104,6 +104,7 @@ def test_blocks_run(page, tmp_path, monkeypatch, environment, need):
     folder.mkdir()
     (folder / "pretrained").symlink_to(ROOT / "pretrained")
     monkeypatch.chdir(folder)
+    monkeypatch.setattr(functions, "_registered", {})
     namespace = {"__name__": "page"}
     for block in found:
         where = f"{page.name}:{block.line}"
