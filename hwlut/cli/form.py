@@ -23,8 +23,6 @@ Lanes = Annotated[int | None, typer.Option(help="Codes, or of sums pairs, a beat
 Reloadable = Annotated[bool, typer.Option("--reloadable", help="Add a stream that loads another table.")]
 Comparison = Annotated[str | None, typer.Option(help="With the breakpoints: parallel or tree; parallel unless given.")]
 Multiplier = Annotated[str | None, typer.Option(help="Of slopes: array or shift_add; array unless given.")]
-
-
 Terms = Annotated[int | None, typer.Option(help="Of a multiplier: add up to this many products.")]
 Requantizer = Annotated[
     str | None, typer.Option("--requantize", metavar="TABLE", help="With --terms: this Requantize after the sum.")

@@ -230,8 +230,7 @@ def _fits(key: _Key, name: str, module: nn.Module) -> bool:
 def _put(model: nn.Module, modules: Mapping[str, nn.Module]) -> None:
     """Set the submodule of each name."""
     for name, module in modules.items():
-        parent, _, own = name.rpartition(".")
-        setattr(model.get_submodule(parent), own, module)
+        model.set_submodule(name, module)
 
 
 def _call_modules(model: nn.Module, new: set[nn.Module]) -> None:

@@ -47,7 +47,20 @@ class Extremes:
         return _pair(steps, *self.range())
 
 
-class Percentile:
+class _Distributed:
+    """Remembers the extremes and the distribution of the values."""
+
+    def __init__(self) -> None:
+        self.extremes = Extremes()
+        self.distribution: Distribution | None = None
+
+    def observe(self, rows: torch.Tensor) -> None:
+        self.extremes.observe(rows)
+        self.distribution = self.distribution or Distribution(len(rows), rows.device)
+        self.distribution.add(rows)
+
+
+class Percentile(_Distributed):
     """The step that holds a percentage of the values.
 
     With a zero point, as many of the rest lie above the range as below it. Without, the values are ranked by
@@ -56,14 +69,8 @@ class Percentile:
     """
 
     def __init__(self, percent: float):
+        super().__init__()
         self.percent = Fraction(str(percent))
-        self.extremes = Extremes()
-        self.distribution: Distribution | None = None
-
-    def observe(self, rows: torch.Tensor) -> None:
-        self.extremes.observe(rows)
-        self.distribution = self.distribution or Distribution(len(rows), rows.device)
-        self.distribution.add(rows)
 
     def choose(self, steps: Steps) -> Pair:
         seen = self.distribution
@@ -79,17 +86,8 @@ class Percentile:
         return _pair(steps, torch.maximum(first, low).clamp(max=0), torch.minimum(last, high).clamp(min=0))
 
 
-class LeastError:
+class LeastError(_Distributed):
     """The step of least squared error: of powers of two, each is tried; else hundredths of the one that holds all."""
-
-    def __init__(self) -> None:
-        self.extremes = Extremes()
-        self.distribution: Distribution | None = None
-
-    def observe(self, rows: torch.Tensor) -> None:
-        self.extremes.observe(rows)
-        self.distribution = self.distribution or Distribution(len(rows), rows.device)
-        self.distribution.add(rows)
 
     def choose(self, steps: Steps) -> Pair:
         seen = self.distribution
