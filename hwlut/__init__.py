@@ -17,6 +17,7 @@ _HOMES = {
     "Unit": "hwlut.units",
     "Pwl": "hwlut.units",
     "Direct": "hwlut.units",
+    "LutMatmul": "hwlut.units",
     "Multiplier": "hwlut.units",
     "Program": "hwlut.units",
     "Requantize": "hwlut.units",
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from hwlut.fixed import Fixed, Rounding
     from hwlut.hdl import component, verilog
     from hwlut.importers import load
-    from hwlut.units import Direct, Multiplier, Program, Pwl, Requantize, Unit
+    from hwlut.units import Direct, LutMatmul, Multiplier, Program, Pwl, Requantize, Unit
     from hwlut.verify import check
 
 

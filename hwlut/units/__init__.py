@@ -3,6 +3,7 @@
 from hwlut.unit import Resources, Unit, load
 from hwlut.units.direct import Direct
 from hwlut.units.families import Family
+from hwlut.units.lut_matmul import Encoder, LutMatmul
 from hwlut.units.metrics import Metrics
 from hwlut.units.multiplier import Multiplier
 from hwlut.units.program import Program
@@ -15,7 +16,9 @@ __all__ = [
     "Pwl",
     "Symmetry",
     "Direct",
+    "Encoder",
     "Family",
+    "LutMatmul",
     "Metrics",
     "Multiplier",
     "Program",

@@ -8,9 +8,10 @@ from typing import Any, ClassVar
 from hwlut.fields import INLINE_LIMIT, Field, shorten
 from hwlut.fixed import Fixed, signed_bits
 from hwlut.names import check_name
-from hwlut.unit import Resources, Unit, from_content
+from hwlut.unit import Resources, Unit
+from hwlut.units.nested import Nested
 
-__all__ = ["block", "Node", "Span", "TooDeep", "WORD", "format_of", "nodes", "operand"]
+__all__ = ["block", "Node", "Span", "WORD", "format_of", "nodes", "operand"]
 
 WORD = 62
 """Most bits of a value: int64 then holds it, its double and every rounding."""
@@ -27,40 +28,22 @@ def format_of(span: Span) -> Fixed:
     return Fixed(signed_bits(low, high)) if low < 0 else Fixed(max(1, high.bit_length()), signed=False)
 
 
-class TooDeep(ValueError):
-    """Programs nested too deeply, told without the name of every node on the way."""
-
-
 class _Name(Field):
     def coerce(self, label: str, value: Any) -> str:
         return check_name(value, label)
 
 
-class _Block(Field):
-    """A unit inside a program: its integers, without name, function and meta."""
+class _Block(Nested):
+    """A unit inside a program."""
 
     def coerce(self, label: str, value: Any) -> Unit:
-        if isinstance(value, dict):
-            try:
-                value = from_content(value)
-            except TooDeep:
-                raise
-            except (TypeError, ValueError) as error:
-                raise ValueError(f"{label}: {error}") from None
-        if not isinstance(value, Unit):
-            raise TypeError(f"{label} must be a unit, not {shorten(value)}")
-        if not isinstance(getattr(value, "input", None), Fixed):
-            raise ValueError(f"{label} must have one input, which {type(value).__name__} has not")
-        for key, count in (
-            ("scales", len(getattr(value, "scales", (0,)))),
-            ("channels", getattr(value, "channels", 1)),
-        ):
+        unit = super().coerce(label, value)
+        if not isinstance(getattr(unit, "input", None), Fixed):
+            raise ValueError(f"{label} must have one input, which {type(unit).__name__} has not")
+        for key, count in (("scales", len(getattr(unit, "scales", (0,)))), ("channels", getattr(unit, "channels", 1))):
             if count != 1:
                 raise ValueError(f"{label} must have one of its {key}, not {count}")
-        return value.replace(name="unit", function=None, meta={})
-
-    def write(self, value: Unit) -> dict[str, Any]:
-        return value.content()
+        return unit
 
 
 def block() -> Any:

@@ -8,7 +8,8 @@ from hwlut.fields import fixed, shorten
 from hwlut.fixed import Fixed
 from hwlut.unit import Resources, Unit
 from hwlut.units.codes import checked_codes
-from hwlut.units.nodes import WORD, Node, Span, TooDeep, format_of, nodes
+from hwlut.units.nested import TooDeep
+from hwlut.units.nodes import WORD, Node, Span, format_of, nodes
 from hwlut.units.one_scale import OneScale
 from hwlut.units.operations import Apply
 from hwlut.units.schedule import DEPTH, Schedule, schedule
