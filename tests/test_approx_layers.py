@@ -18,6 +18,7 @@ from hwlut.nn import (
     ApproxConvTranspose3d,
     ApproxLinear,
 )
+from hwlut.nn.geometry import pads
 from hwlut.quant import Quantizer
 from hwlut.units import Multiplier
 
@@ -141,7 +142,7 @@ def test_convolution_is_a_loop_over_the_multiplier(shape, label):
     layer, x = kind(*arguments, multiplier=multiplier, **options), torch.randn(2, arguments[0], *sizes)
     real, twin = x, layer
     if layer.padding_mode != "zeros":  # torch's own padding, of real numbers
-        sides = [side for pad in reversed(layer._pads()) for side in pad]
+        sides = [side for pad in reversed(pads(layer)) for side in pad]
         real, twin = nn.functional.pad(x, sides, layer.padding_mode), copy.copy(layer)
         twin.padding = (0,) * len(sizes)
     sides = codes(layer.activation_quantizer, real), codes(layer.weight_quantizer, layer.weight)

@@ -16,7 +16,7 @@ from hwlut.importers import load
 from hwlut.nn.approx import Approximate, ApproxMultiheadAttention
 from hwlut.nn.approx.replace import APPROXIMATE, CONVOLUTIONS, LAYERS, approximated, is_a, restored
 from hwlut.nn.pwl import PwlActivation
-from hwlut.quant import Quantizer, calibrate
+from hwlut.quant import Calibrated, calibrate
 from hwlut.share import share
 from hwlut.units import Multiplier, Pwl, Unit
 
@@ -128,7 +128,7 @@ def _replace(
     called = {module for encoder in model.modules() for module in vars(encoder).get("_replaced", (None, ()))[1]}
     _put(model, {name: new[module] for name, (module, _) in found.items()})
     _call_modules(model, set() if back else set(new.values()))
-    added = {child for module in new.values() for child in module.modules() if isinstance(child, Quantizer)}
+    added = {child for module in new.values() for child in module.modules() if isinstance(child, Calibrated)}
     unknown = [child for child in model.modules() if child in added and not child.calibrated]
     if data is not None and unknown:
         try:

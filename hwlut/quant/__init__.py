@@ -1,7 +1,7 @@
 """Real values to codes and back: the one quantizer, its ranges, calibration."""
 
 from hwlut.quant.affine import Quantized
-from hwlut.quant.calibration import calibrate
+from hwlut.quant.calibration import Calibrated, calibrate
 from hwlut.quant.quantizer import Quantizer
 
-__all__ = ["Quantized", "Quantizer", "calibrate"]
+__all__ = ["Calibrated", "Quantized", "Quantizer", "calibrate"]

@@ -1,19 +1,38 @@
-"""Calibration: quantizers of a model choose their scales by the data that flows through it."""
+"""Calibration: modules of a model choose their numbers, most often scales, by the data that flows through it."""
 
 import inspect
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import nn
 
-from hwlut.quant.quantizer import Quantizer
-
-__all__ = ["batches_of", "calibrate", "called"]
+__all__ = ["Calibrated", "batches_of", "calibrate", "called"]
 
 
-def calibrate(model: nn.Module, data: Iterable[Any], quantizers: Iterable[Quantizer] | None = None) -> None:
-    """Let `quantizers` (all of `model`'s that have a choice, unless given) choose their scales.
+@runtime_checkable
+class Calibrated(Protocol):
+    """A module that chooses numbers by the values it sees between `start` and `freeze`: a `Quantizer`, for one.
+
+    calibrates: whether there is anything to choose. calibrated: whether it is chosen. reached: whether it has seen a
+    value since `start`. settle: chooses what takes all values at once, before `freeze`.
+    """
+
+    calibrated: bool
+    reached: bool
+
+    @property
+    def calibrates(self) -> bool: ...
+
+    def start(self) -> None: ...
+
+    def settle(self) -> None: ...
+
+    def freeze(self) -> None: ...
+
+
+def calibrate(model: nn.Module, data: Iterable[Any], modules: Iterable[Calibrated] | None = None) -> None:
+    """Let `modules` (all of `model`'s that have a choice, unless given), most often quantizers, choose their numbers.
 
     `data` are batches that the model is called with: each a tensor, a tuple of positional or a dict of keyword
     arguments. The model runs in evaluation mode, without gradients, and each quantizer quantizes by the values it has
@@ -22,26 +41,31 @@ def calibrate(model: nn.Module, data: Iterable[Any], quantizers: Iterable[Quanti
     in the place of batches, and for batches that the model cannot be called with, such as pairs with labels.
     """
     batches = batches_of("calibration", data)
-    names = {module: name for name, module in model.named_modules() if isinstance(module, Quantizer)}
-    chosen = [q for q in (names if quantizers is None else quantizers) if q.calibrates]
+    names: dict[Any, str] = {module: name for name, module in model.named_modules() if isinstance(module, Calibrated)}
+    chosen = [module for module in (names if modules is None else modules) if module.calibrates]
     if not chosen:
         raise ValueError("calibration needs a model with a Quantizer that chooses its scale")
-    modes = [(module, module.training) for module in model.modules()]
+    modes = [(each, each.training) for each in model.modules()]
     model.eval()
     try:
-        for quantizer in chosen:
-            quantizer.start()
+        for module in chosen:
+            module.start()
         with torch.no_grad():
             for batch in batches:
                 called("calibration", model, batch)
-        for quantizer in chosen:
-            if not quantizer.reached:
-                raise ValueError(f"calibration data must reach every quantizer, but not {names.get(quantizer, '?')!r}")
+        for module in chosen:
+            if not module.reached:
+                raise ValueError(f"calibration data must reach every quantizer, but not {names.get(module, '?')!r}")
+        for module in chosen:
+            try:
+                module.settle()
+            except ValueError as error:
+                raise ValueError(f"calibration of {names.get(module, '?')!r}: {error}") from error
     finally:
-        for quantizer in chosen:
-            quantizer.freeze()
-        for module, training in modes:
-            module.training = training
+        for module in chosen:
+            module.freeze()
+        for each, training in modes:
+            each.training = training
 
 
 def batches_of(purpose: str, data: Iterable[Any]) -> Iterable[Any]:

@@ -155,6 +155,9 @@ class Quantizer(WithState):
         elif self.following and self.training and x.numel():
             self._average(x)
 
+    def settle(self) -> None:
+        """Nothing: the step is chosen as values are observed."""
+
     def freeze(self) -> None:
         """Keep the step and forget the values seen; training does not change it any more."""
         self.observer = None
@@ -209,6 +212,10 @@ class Quantizer(WithState):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """`x` quantized and dequantized, in its own dtype; NaN stays NaN."""
         self.follow(x)
+        return self.quantized(x)
+
+    def quantized(self, x: torch.Tensor) -> torch.Tensor:
+        """What a forward on `x` returns; nothing is observed."""
         step, zero_point = self._steps_of(x)
         return fake_quantized(x, step, zero_point, self.format, margin=isinstance(self.steps, PowerOfTwoSteps))
 

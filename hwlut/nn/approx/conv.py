@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from hwlut.nn.approx.forms import Convolution, Form
 from hwlut.nn.approx.layer import ApproxLayer
+from hwlut.nn.geometry import batched, pads
 
 __all__ = ["ApproxConv1d", "ApproxConv2d", "ApproxConv3d", "Spatial"]
 
@@ -21,14 +22,6 @@ class Spatial(ApproxLayer):
     padding: Any
     dilation: tuple[int, ...]
     groups: int
-
-    def _batched(self, x: torch.Tensor) -> torch.Tensor:
-        """`x` as [B, C, *sizes]. ValueError where it is neither that nor [C, *sizes]."""
-        dims = len(self.kernel_size)
-        if x.dim() not in (dims + 1, dims + 2) or x.shape[-dims - 1] != self.in_channels:
-            wanted = f"[batch, {self.in_channels}, {dims} sizes], the batch optional"
-            raise ValueError(f"{type(self).__name__} input must be {wanted}, not {list(x.shape)}")
-        return x if x.dim() == dims + 2 else x.unsqueeze(0)
 
     def _shaped(self, y: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         return y if y.dim() == x.dim() else y.squeeze(0)
@@ -44,24 +37,15 @@ class _ApproxConv(Spatial):
         return self._product(input)
 
     def _arranged(self, x: torch.Tensor, *choices: Any) -> tuple[Form, torch.Tensor]:
-        x, pads = self._batched(x), self._pads()
+        x, around = batched(self, x), pads(self)
         if self.padding_mode != "zeros":
-            x = F.pad(x, [side for pad in reversed(pads) for side in pad], self.padding_mode)
-            pads = tuple((0, 0) for _ in pads)
+            x = F.pad(x, [side for pad in reversed(around) for side in pad], self.padding_mode)
+            around = tuple((0, 0) for _ in around)
         sizes = tuple(x.shape[2:])
-        form = Convolution(sizes, self.kernel_size, self.stride, pads, self.dilation, self.groups)
+        form = Convolution(sizes, self.kernel_size, self.stride, around, self.dilation, self.groups)
         if min(form.out_sizes) < 1:
             raise ValueError(f"{type(self).__name__} input must be as large as the kernel, not of sizes {list(sizes)}")
         return form, x
-
-    def _pads(self) -> tuple[tuple[int, int], ...]:
-        """Before and after, for each dimension; of an odd number, "same" puts the larger part after."""
-        if self.padding == "valid":
-            return tuple((0, 0) for _ in self.kernel_size)
-        if self.padding != "same":
-            return tuple((pad, pad) for pad in self.padding)
-        spans = [d * (k - 1) for d, k in zip(self.dilation, self.kernel_size)]
-        return tuple((span // 2, span - span // 2) for span in spans)
 
 
 class ApproxConv1d(_ApproxConv, nn.Conv1d):

@@ -1,7 +1,6 @@
 """What approximate layers have in common: quantizers, the integer definition, state, kept weights, conversion."""
 
 import copy
-from collections.abc import Callable
 from typing import Any, ClassVar, TypeVar
 
 import torch
@@ -9,13 +8,15 @@ from torch import nn
 
 from hwlut.nn.approx.forms import Form
 from hwlut.nn.approx.gradients import gradient_of
-from hwlut.nn.approx.product import Columns, Operand, columns_of, operand, product, totals, without_autocast
+from hwlut.nn.approx.product import Columns, Operand, columns_of, operand, product, totals
 from hwlut.nn.approx.spec import Approximate, check_quantizer
 from hwlut.nn.approx.sums import known
+from hwlut.nn.kept import Kept, state_of
+from hwlut.nn.real import check_real, in_float32
 from hwlut.quant import Quantizer
 from hwlut.units import Multiplier
 
-__all__ = ["ApproxLayer", "Multiplied", "check_real", "in_float32", "real_and_codes"]
+__all__ = ["ApproxLayer", "Multiplied", "real_and_codes"]
 
 _Layer = TypeVar("_Layer", bound="ApproxLayer")
 
@@ -147,10 +148,10 @@ class ApproxLayer(Multiplied):
             _check_sharing(label, quantizer, ("tensor", "channel"))
             if quantizer.granularity.kind == "channel" and axis != 0:
                 raise ValueError(f"{label} must have channels of axis 0, not {axis}")
-        self._kept = _Kept()
+        self._kept = Kept()
 
     def train(self: _Layer, mode: bool = True) -> _Layer:
-        self._kept = _Kept()
+        self._kept = Kept()
         return super().train(mode)
 
     @classmethod
@@ -200,7 +201,7 @@ class ApproxLayer(Multiplied):
             real, codes = real_and_codes(quantizer, self._weights())
             return real, codes, columns_of(form, x_symmetric, codes, self.multiplier)
         state = self.weight, *quantizer.parameters(), *quantizer.buffers()
-        key = _state_of(*state)
+        key = state_of(*state)
         if key is None or key != self._kept.key:
             with torch.no_grad():
                 codes = operand(quantizer, self._weights())
@@ -230,23 +231,6 @@ class ApproxLayer(Multiplied):
         return f"{self.base.extra_repr(self)}, {self.multiplier.name}"
 
 
-def check_real(label: str, x: object) -> None:
-    """Refuse what is no tensor of real numbers."""
-    if not isinstance(x, torch.Tensor):
-        raise TypeError(f"{label} must be a tensor, not {type(x).__name__}")
-    if not x.is_floating_point():
-        raise TypeError(f"{label} must be floating point, not {x.dtype}")
-
-
-def in_float32(run: Callable[..., torch.Tensor], *inputs: torch.Tensor) -> torch.Tensor:
-    """What `run` makes of the inputs, without autocast, in their dtype, or in autocast's where that is on."""
-    kind = inputs[0].device.type
-    if not torch.amp.is_autocast_available(kind) or not torch.is_autocast_enabled(kind):
-        return run(*inputs).to(inputs[0].dtype)
-    with without_autocast(kind):
-        return run(*(x.float() for x in inputs)).to(torch.get_autocast_dtype(kind))
-
-
 def real_and_codes(quantizer: Quantizer, x: torch.Tensor) -> tuple[torch.Tensor | None, Operand]:
     """`x` quantized and dequantized, where a gradient is to go through it, and its codes; observed as in a forward."""
     real = None
@@ -265,28 +249,6 @@ def _same(given: Any, digest: torch.Tensor) -> bool:
 def _check_sharing(label: str, quantizer: Quantizer, kinds: tuple[str, ...]) -> None:
     if quantizer.granularity.kind not in kinds:
         raise ValueError(f"{label} must have a step for each {' or '.join(kinds)}, not {quantizer.granularity.kind}")
-
-
-class _Kept:
-    """What was computed from tensors in the state `key`; copies hold nothing.
-
-    The tensors are held as well, or others could come to lie where they were.
-    """
-
-    def __init__(self) -> None:
-        self.key: object = None
-        self.of: list[torch.Tensor] = []
-        self.value: Any = None
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _Kept, ()
-
-
-def _state_of(*tensors: torch.Tensor) -> object:
-    """What changes when tensors do; None where that cannot be told."""
-    if any(tensor.is_inference() for tensor in tensors):
-        return None
-    return [(tensor.data_ptr(), tensor._version, tensor.dtype, tensor.shape, tensor.device) for tensor in tensors]
 
 
 def _same_as(layer: nn.Module, kind: type[Any]) -> Any:

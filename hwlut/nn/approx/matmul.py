@@ -6,9 +6,10 @@ import torch
 
 from hwlut.nn.approx.forms import Matmul
 from hwlut.nn.approx.gradients import Gradient, gradient_of
-from hwlut.nn.approx.layer import Multiplied, check_real, in_float32, real_and_codes
+from hwlut.nn.approx.layer import Multiplied, real_and_codes
 from hwlut.nn.approx.product import columns_of, product
 from hwlut.nn.approx.spec import Approximate
+from hwlut.nn.real import check_real, in_float32
 from hwlut.quant import Quantizer
 from hwlut.units import Multiplier
 

@@ -1,6 +1,5 @@
 """The differentiable product of real operands by way of their codes."""
 
-import contextlib
 from typing import Any, NamedTuple
 
 import torch
@@ -10,11 +9,12 @@ from hwlut.fixed import Fixed
 from hwlut.nn.approx.forms import Form
 from hwlut.nn.approx.gradients import Gradient
 from hwlut.nn.approx.sums import corrected
+from hwlut.nn.real import without_autocast
 from hwlut.ops import ExpandedWeights, expand_weights
 from hwlut.quant import Quantizer
 from hwlut.units import Multiplier
 
-__all__ = ["Columns", "Operand", "columns_of", "operand", "product", "totals", "without_autocast"]
+__all__ = ["Columns", "Operand", "columns_of", "operand", "product", "totals"]
 
 
 class Operand(NamedTuple):
@@ -119,13 +119,6 @@ class _Product(torch.autograd.Function):
             if ctx.needs_input_grad[1]:
                 of_w = _weight_gradient(form, g * x.step, x, w, ctx.gradient).to(ctx.dtypes[1])
         return of_x, of_w, *[None] * 6
-
-
-def without_autocast(device_type: str) -> contextlib.AbstractContextManager[Any]:
-    """A context without autocast, on devices that have it."""
-    if torch.amp.is_autocast_available(device_type):
-        return torch.autocast(device_type, enabled=False)
-    return contextlib.nullcontext()
 
 
 def _input_gradient(form: Form, g: torch.Tensor, x: Operand, w: Operand, gradient: Gradient) -> torch.Tensor:

@@ -7,6 +7,7 @@ from torch import nn
 
 from hwlut.nn.approx.conv import Spatial
 from hwlut.nn.approx.forms import Form, TransposedConvolution, swapped
+from hwlut.nn.geometry import batched
 
 __all__ = ["ApproxConvTranspose1d", "ApproxConvTranspose2d", "ApproxConvTranspose3d"]
 
@@ -19,9 +20,9 @@ class _ApproxConvTranspose(Spatial):
 
     def _arranged(self, x: torch.Tensor, *choices: Any) -> tuple[Form, torch.Tensor]:
         output_size = choices[0] if choices else None
-        batched, geometry = self._batched(x), (self.stride, self.padding, self.kernel_size)
+        whole, geometry = batched(self, x), (self.stride, self.padding, self.kernel_size)
         extra = self._output_padding(x, output_size, *geometry, len(self.kernel_size), self.dilation)
-        sizes = tuple(batched.shape[2:])
+        sizes = tuple(whole.shape[2:])
         out = tuple(
             (size - 1) * stride - 2 * padding + dilation * (kernel - 1) + more + 1
             for size, stride, padding, kernel, dilation, more in zip(sizes, *geometry, self.dilation, extra)
@@ -31,7 +32,7 @@ class _ApproxConvTranspose(Spatial):
         form = TransposedConvolution(
             sizes, self.kernel_size, self.stride, self.padding, self.dilation, self.groups, out
         )
-        return form, batched
+        return form, whole
 
     def _weights(self) -> torch.Tensor:
         return swapped(self.weight, self.groups)
