@@ -20,7 +20,7 @@ LAYERS = [
     {"units"},
     {"functions", "ops", "quant"},
     {"accuracy", "importers"},
-    {"fit", "hdl", "plot"},
+    {"fit", "codebooks", "hdl", "plot"},
     {"program", "verify"},
     {"nn"},
     {"graph"},
@@ -72,6 +72,10 @@ def loaded_by(statement):
         ("import hwlut.units", {"torch", "amaranth", "cocotb", "matplotlib", "typer", "rich"}),
         ("import hwlut.fit", {"torch", "amaranth", "cocotb", "matplotlib", "typer", "rich"}),
         ("import hwlut.hdl", {"torch", "cocotb", "matplotlib", "typer", "rich"}),
+        (
+            "import hwlut.lutnn",
+            {"onnx", "onnxscript", "onnxruntime", "amaranth", "cocotb", "matplotlib", "typer", "rich"},
+        ),
         ("import hwlut.cli", {"numpy", "torch", "amaranth", "cocotb", "matplotlib", "rich"}),
     ],
 )
