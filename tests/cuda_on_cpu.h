@@ -3,6 +3,7 @@
 #include <setjmp.h>
 #include <ucontext.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
@@ -11,6 +12,7 @@
 
 #define __global__
 #define __device__
+#define __shared__ static  // blocks run one after another
 #define __launch_bounds__(...)
 
 struct Dimension { unsigned x; };
@@ -62,6 +64,24 @@ inline void __syncthreads() {
     Thread& thread = threads[threadIdx.x];
     thread.state = Thread::WAITING;
     if (!_setjmp(thread.place)) _longjmp(scheduler, 1);
+}
+
+// The product of a warp by tensor cores: mma.m16n8k32 of signed bytes.
+#define TENSOR_CORES_EMULATED
+inline void multiply(std::int32_t (&sums)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2]) {
+    static std::uint32_t held[1024][6];
+    std::copy_n(a, 4, held[threadIdx.x]);
+    std::copy_n(b, 2, held[threadIdx.x] + 4);
+    __syncthreads();
+    const auto byte = [&](unsigned lane, int place, int k) {
+        return static_cast<std::int8_t>(held[threadIdx.x / 32 * 32 + lane][place] >> 8 * (k % 4));
+    };
+    for (int i = 0; i < 4; ++i)
+        for (int k = 0; k < 32; ++k) {
+            const unsigned row = threadIdx.x % 32 / 4, column = threadIdx.x % 4 * 2 + i % 2;
+            sums[i] += byte(4 * row + k % 16 / 4, i / 2 + k / 16 * 2, k) * byte(4 * column + k % 16 / 4, 4 + k / 16, k);
+        }
+    __syncthreads();
 }
 
 inline void run_thread() {

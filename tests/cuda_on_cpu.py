@@ -7,17 +7,18 @@ import subprocess
 from pathlib import Path
 
 from hwlut.files import build_once, digest_of
-from hwlut.ops import approx_expansion, approx_factors, approx_table, registry
+from hwlut.ops import approx_expansion, approx_factors, approx_table, lut_launch, registry
 from hwlut.share import share
 
 HEADER = Path(__file__).with_name("cuda_on_cpu.h")
+ARGUMENTS = {"approx_table": approx_table._ARGUMENTS, "lut_matmul": lut_launch._ARGUMENTS}
 FLAGS = ("-O2", "-std=c++17", "-fPIC", "-shared", "-Wall", "-Wno-unknown-pragmas", "-Werror")
 
 
 @functools.cache
-def library():
-    """approx_table.cu, and `emulate(processors, bytes of shared memory, threads take turns backwards)`."""
-    path = share("kernels", "approx_table.cu")
+def library(name="approx_table"):
+    """A kernel, and `emulate(processors, bytes of shared memory, threads take turns backwards)`."""
+    path = share("kernels", f"{name}.cu")
     text = re.sub(r"([\w<>]+)<<<(.*?)>>>\(", r"launched(\1, \2)(", path.read_text())
     text = re.sub(r"extern __shared__ (\w+) (\w+)\[\];", r"const auto \2 = reinterpret_cast<\1*>(shared_memory);", text)
     headers = [file.read_bytes() for file in (HEADER, *sorted(path.parent.glob("*.h")))]
@@ -29,13 +30,14 @@ def library():
 
     folder = build_once("emulated", digest_of(text, FLAGS, *headers), build)
     built = ctypes.CDLL(str(folder / "kernel.so"))
-    built.hwlut_approx_table.argtypes = [*approx_table._ARGUMENTS, ctypes.c_int, ctypes.c_void_p]
-    built.hwlut_approx_table.restype = ctypes.c_char_p
+    function = getattr(built, f"hwlut_{name}")  # which keeps it
+    function.argtypes = [*ARGUMENTS[name], ctypes.c_int, ctypes.c_void_p]
+    function.restype = ctypes.c_char_p
     return built
 
 
-def launch(device, *arguments):
-    error = library().hwlut_approx_table(*arguments, 0, None)
+def launch(device, *arguments, name="approx_table"):
+    error = getattr(library(name), f"hwlut_{name}")(*arguments, 0, None)
     assert error is None, error
 
 

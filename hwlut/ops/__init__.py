@@ -4,17 +4,26 @@ from hwlut.ops.approx_expansion import ExpandedWeights, expand_weights
 from hwlut.ops.approx_matmul import approx_matmul, approx_matmul_path
 from hwlut.ops.evaluate import evaluate, table
 from hwlut.ops.lookup import lookup
+from hwlut.ops.lut_matmul import lut_encode, lut_matmul, lut_scan
+from hwlut.ops.lut_tables import LutTables, lut_tables
+from hwlut.ops.quantize_codes import quantize_codes
 from hwlut.ops.quantized_lookup import quantized_lookup
 from hwlut.ops.registry import implementation
 
 __all__ = [
     "ExpandedWeights",
+    "LutTables",
     "approx_matmul",
     "approx_matmul_path",
     "evaluate",
     "expand_weights",
     "implementation",
     "lookup",
+    "lut_encode",
+    "lut_matmul",
+    "lut_scan",
+    "lut_tables",
+    "quantize_codes",
     "quantized_lookup",
     "table",
 ]

@@ -8,7 +8,7 @@ from hwlut.fixed import Fixed, signed_bits
 from hwlut.ops.lookup import lookup
 from hwlut.unit import Unit
 
-__all__ = ["evaluate", "table"]
+__all__ = ["evaluate", "narrowest", "table"]
 
 _INPUT_BITS = 16
 
@@ -25,7 +25,7 @@ def table(unit: Unit, scale: int | None = None, device: torch.device | str = "cp
     codes = torch.arange(low, high + 1)
     results = unit(codes) if scale is None else unit(codes, scale=scale)
     format = getattr(unit, "output", None) or Fixed(signed_bits(int(results.min()), int(results.max())))
-    return results.to(device, _narrowest(format))
+    return results.to(device, narrowest(format))
 
 
 def _codes(unit: Unit) -> tuple[int, int]:
@@ -41,7 +41,8 @@ def _codes(unit: Unit) -> tuple[int, int]:
     return format.min, format.max
 
 
-def _narrowest(format: Fixed) -> torch.dtype:
+def narrowest(format: Fixed) -> torch.dtype:
+    """The narrowest of int8, uint8, int16, int32 and int64 that holds every code of `format`."""
     for dtype in (torch.int8, torch.uint8, torch.int16, torch.int32):
         limits = torch.iinfo(dtype)
         if limits.min <= format.min and format.max <= limits.max:
