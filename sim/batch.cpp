@@ -31,7 +31,7 @@ struct HwlutStream {
     uint8_t *beats;
     uint64_t count;  // inputs: beats to send; outputs: beats to expect
     uint64_t done;   // beats transferred
-    uint64_t *cycles;  // inputs: where to write the cycle in which each beat was accepted, or null
+    uint64_t *cycles;  // where to write the cycle in which each beat was transferred, or null
 };
 
 struct HwlutOptions {
@@ -150,6 +150,7 @@ class Bench {
             each_sink([&](auto, auto &sink, size_t) {
                 if (!sink.taken) return;
                 if (outcome.first_delivery == UINT64_MAX) outcome.first_delivery = cycle;
+                if (sink.stream->cycles) sink.stream->cycles[sink.stream->done] = cycle;
                 ++sink.stream->done;
                 moved = true;
             });

@@ -2,8 +2,8 @@
 
 The folder $HWLUT_JOBS holds description.json and one folder a job: job.json (idle, stall, seed,
 watchdog), input_<stream>.npy (beats, uint8) and, once run, output_<stream>.npy, accepted_<stream>.npy
-(the cycles in which the beats were taken) and outcome.json. On a stream with tlast, each frame ends
-where the beats say so.
+and delivered_<stream>.npy (the cycles in which the beats were taken and given) and outcome.json. On a stream with
+tlast, each frame ends where the beats say so.
 """
 
 import json
@@ -101,13 +101,17 @@ class TB:
                 sink.set_pause_generator(pauses(stall, 2 * seed + 16 * number + 1))
 
     async def send(self, job, count=None):
-        """Queue the job's beats, or the first `count` of them, on every source; returns how many, or how many frames.
+        """Queue the job's beats, of the first source only the first `count`; returns how many must come out.
 
-        Frames, that is sums, are what counts where the first stream has tlast; one that is cut off is not sent.
+        That is one for each of the first source's, or where that has tlast for each frame, that is a sum, or as many as
+        rows have. A frame or a row that is cut off is not sent.
         """
         sent = []
+        rows = DESCRIPTION.get("rows", {"inputs": 1, "outputs": 1})
         for name, source in self.sources.items():
-            beats = np.load(job / f"input_{name}.npy")[:count]
+            beats = np.load(job / f"input_{name}.npy")
+            if not sent and count is not None:
+                beats = beats[: max(count // rows["inputs"], 1) * rows["inputs"]]
             columns, offset = {}, 0
             for role, size in self.inputs[name]:
                 columns[role] = [int.from_bytes(beat.tobytes(), "little") for beat in beats[:, offset : offset + size]]
@@ -118,7 +122,7 @@ class TB:
             for first, end in zip([0, *ends], ends):
                 if end > first:
                     await source.send(AxiStreamFrame(**{role: values[first:end] for role, values in columns.items()}))
-        return sent[0]
+        return sent[0] // rows["inputs"] * rows["outputs"]
 
     async def receive(self, job, counts, watchdog):
         """Beats of every sink until all `counts` are there, or nothing has moved for `watchdog` cycles."""
@@ -164,8 +168,9 @@ async def transfer(dut, name):
         elif len(beats) < count:
             faults.append(f"{stream} stopped after {len(beats)} of {count} beats")
     ins, outs = monitors[: len(tb.inputs)], monitors[len(tb.inputs) :]
-    for monitor in ins:
-        np.save(folder / f"accepted_{monitor.name}.npy", np.array(monitor.cycles, np.int64))
+    for kind, group in (("accepted", ins), ("delivered", outs)):
+        for monitor in group:
+            np.save(folder / f"{kind}_{monitor.name}.npy", np.array(monitor.cycles, np.int64))
     accepted = [monitor.cycles[0] for monitor in ins if monitor.cycles]
     delivered = [monitor.cycles[0] for monitor in outs if monitor.cycles]
     outcome = {

@@ -6,6 +6,7 @@ import subprocess
 
 import numpy as np
 import pytest
+from lut_units import random_unit
 from tables import random_pwl
 
 import hwlut
@@ -214,6 +215,9 @@ def designs():
     yield generate(random_pwl(6, output=Fixed(5, 1)), scale=1, lanes=2, multiplier="shift_add")
     yield generate(random_pwl(7, segments=1), scale=1, reloadable=True)
     yield generate(Requantize(input=Fixed(20), multipliers=(3, 5, 7), shifts=(1, 2, 3), output=Fixed(8, signed=False)))
+    tree = random_unit(8, encoder="tree", k=4, v=2, features=9, outputs=5, requantize="channels")
+    yield generate(tree, banks=4, tile=2, encoders=2, reloadable=True)
+    yield generate(random_unit(9, encoder="l2", k=2, v=2, features=9, outputs=2), banks=3, tile=1, encoders=3)
 
 
 def test_verilog_is_lint_clean(tmp_path, need):

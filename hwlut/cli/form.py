@@ -7,14 +7,17 @@ import typer
 from hwlut.cli.table import open_table
 
 __all__ = [
+    "Banks",
     "Combinational",
     "Comparison",
+    "Encoders",
     "Lanes",
     "Multiplier",
     "Reloadable",
     "Requantizer",
     "Stages",
     "Terms",
+    "Tile",
     "chosen_form",
 ]
 
@@ -29,6 +32,11 @@ Requantizer = Annotated[
 ]
 Combinational = Annotated[
     bool, typer.Option("--combinational", help="Of a multiplier: plain ports a, b and p, no clock.")
+]
+Banks = Annotated[int | None, typer.Option(help="Of a LutMatmul: memories read at once; up to 4 unless given.")]
+Tile = Annotated[int | None, typer.Option(help="Of a LutMatmul: outputs added up at once; up to 16 unless given.")]
+Encoders = Annotated[
+    int | None, typer.Option(help="Of a LutMatmul: sub-vectors a beat; the fewest that keep up unless given.")
 ]
 
 

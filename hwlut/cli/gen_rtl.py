@@ -6,14 +6,17 @@ from typing import Annotated
 import typer
 
 from hwlut.cli.form import (
+    Banks,
     Combinational,
     Comparison,
+    Encoders,
     Lanes,
     Multiplier,
     Reloadable,
     Requantizer,
     Stages,
     Terms,
+    Tile,
     chosen_form,
 )
 from hwlut.cli.screen import columns, emit
@@ -34,6 +37,9 @@ def gen_rtl(
     terms: Terms = None,
     requantize: Requantizer = None,
     combinational: Combinational = False,
+    banks: Banks = None,
+    tile: Tile = None,
+    encoders: Encoders = None,
     folder: Annotated[Path, typer.Option("-o", metavar="DIR", help="Where the files go.")] = Path("."),
     force: Annotated[bool, typer.Option("--force", help="Overwrite files of another unit or form.")] = False,
     as_json: Json = False,
@@ -54,6 +60,9 @@ def gen_rtl(
         terms=terms,
         requantize=requantize,
         combinational=combinational,
+        banks=banks,
+        tile=tile,
+        encoders=encoders,
     )
     rtl = generate(opened.unit, scale=scale, reset=reset, **form)
     with writing(folder):
@@ -61,8 +70,11 @@ def gen_rtl(
     if as_json:
         emit(opened.source | {"verilog": str(verilog), "description": str(description), "rtl": rtl.description})
         return
-    told = ("module", "scale", "reset", "latency", "cycles_per_beat")
+    told = {key: rtl.description[key] for key in ("module", "scale", "reset", "latency", "cycles_per_beat")}
+    if "rows" in rtl.description:
+        rows = rtl.description["rows"]
+        told |= {"beats_per_row": rows["inputs"], "cycles_per_row": rows["cycles"], "load_cycles": rows["load_cycles"]}
     columns(
         [["verilog", str(verilog)], ["description", str(description)]]
-        + [[key, None if rtl.description[key] is None else str(rtl.description[key])] for key in told]
+        + [[key, None if value is None else str(value)] for key, value in told.items()]
     )

@@ -47,11 +47,18 @@ def _content(value: Any) -> Any:
     return dataclasses.asdict(value) if dataclasses.is_dataclass(value) and not isinstance(value, type) else value
 
 
+def _declared(unit: Any) -> dict[str, Any]:
+    """The fields of a unit that stands in a unit, by name; none of what is no unit."""
+    return {field.name: getattr(unit, field.name) for field in dataclasses.fields(unit) if "field" in field.metadata}
+
+
 def _text(value: Any) -> str | None:
     if value is None:
         return None
     if isinstance(value, enum.Enum):
         return str(value.value)
+    if dataclasses.is_dataclass(value) and (own := _declared(value)):
+        return _text(own)
     if hasattr(value, "shape"):
         shape = " x ".join(map(str, value.shape))
         return f"{shape} numbers, {value.min()} to {value.max()}"

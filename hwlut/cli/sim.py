@@ -5,7 +5,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hwlut.cli.form import Combinational, Comparison, Lanes, Multiplier, Reloadable, Requantizer, Terms, chosen_form
+from hwlut.cli.form import (
+    Banks,
+    Combinational,
+    Comparison,
+    Encoders,
+    Lanes,
+    Multiplier,
+    Reloadable,
+    Requantizer,
+    Terms,
+    Tile,
+    chosen_form,
+)
 from hwlut.cli.screen import emit
 from hwlut.cli.table import Json, Scale, TablePath, open_table
 
@@ -30,6 +42,9 @@ def sim(
     terms: Terms = None,
     requantize: Requantizer = None,
     combinational: Combinational = False,
+    banks: Banks = None,
+    tile: Tile = None,
+    encoders: Encoders = None,
     waves: Annotated[Path | None, typer.Option(metavar="FILE", help="Record a waveform.")] = None,
     seed: Annotated[int, typer.Option(help="Of the random stalls.")] = 0,
     as_json: Json = False,
@@ -47,6 +62,9 @@ def sim(
         terms=terms,
         requantize=requantize,
         combinational=combinational,
+        banks=banks,
+        tile=tile,
+        encoders=encoders,
     )
     if form:
         from hwlut.hdl import generate

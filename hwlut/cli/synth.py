@@ -6,14 +6,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hwlut.cli.form import (
+    Banks,
     Combinational,
     Comparison,
+    Encoders,
     Lanes,
     Multiplier,
     Reloadable,
     Requantizer,
     Stages,
     Terms,
+    Tile,
     chosen_form,
 )
 from hwlut.cli.plot import picture_format, save_picture
@@ -41,6 +44,9 @@ def synth(
     terms: Terms = None,
     requantize: Requantizer = None,
     combinational: Combinational = False,
+    banks: Banks = None,
+    tile: Tile = None,
+    encoders: Encoders = None,
     compare: Annotated[bool, typer.Option("--compare", help="Set it beside what could stand in its place.")] = False,
     plot: Annotated[
         Path | None, typer.Option(metavar="FILE", help="With --compare: draw error against area into FILE.")
@@ -60,6 +66,9 @@ def synth(
         terms=terms,
         requantize=requantize,
         combinational=combinational,
+        banks=banks,
+        tile=tile,
+        encoders=encoders,
     )
     if compare and form:
         raise ValueError(f"--compare must be given without --{next(iter(form))}")

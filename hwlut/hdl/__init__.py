@@ -1,6 +1,7 @@
 """Hardware: Amaranth components of units, and the Verilog they become."""
 
 from hwlut.hdl import direct as _direct  # noqa: F401 (a kind's module registers its component)
+from hwlut.hdl import lut_matmul as _lut_matmul  # noqa: F401
 from hwlut.hdl import multiplier as _multiplier  # noqa: F401
 from hwlut.hdl import program as _program  # noqa: F401
 from hwlut.hdl import pwl as _pwl  # noqa: F401

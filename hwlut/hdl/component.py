@@ -29,6 +29,7 @@ class UnitComponent(wiring.Component):
     latency: cycles from an accepted input to its output when nothing stalls.
     cycles_per_beat: cycles between accepted inputs when nothing stalls.
     sum: of a component that adds up products over its beats, what the ``.rtl.json`` says of that; else None.
+    rows: of a component whose inputs and results are rows of several beats, likewise.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class UnitComponent(wiring.Component):
         cycles_per_beat: int = 1,
         load_beat: Beat | None = None,
         sum: dict[str, Any] | None = None,
+        rows: dict[str, Any] | None = None,
     ):
         self.unit = unit
         self.input_beat = input_beat
@@ -51,6 +53,7 @@ class UnitComponent(wiring.Component):
         self.latency = latency
         self.cycles_per_beat = cycles_per_beat
         self.sum = sum
+        self.rows = rows
         members = {"i": wiring.In(input_beat.signature()), "o": wiring.Out(output_beat.signature())}
         if load_beat is not None:
             members["load"] = wiring.In(load_beat.signature())
@@ -67,7 +70,8 @@ def component(unit: Unit, *, scale: int | None = None, stages: int | None = None
     scale: hard-wires one of the unit's scales; None leaves it to each beat where there are several.
     stages: rows of pipeline registers, the latency in cycles; None is the kind's default.
     form: options of the kind. A Pwl has lanes, reloadable, comparison and multiplier (`PwlComponent`), a Multiplier
-        terms, lanes and requantize (`DotComponent`).
+        terms, lanes and requantize (`DotComponent`), a LutMatmul banks, tile, encoders and reloadable
+        (`LutMatmulComponent`).
 
     Raises ValueError for a unit that cannot become hardware, or not with these options.
     """

@@ -21,8 +21,10 @@ _SIZE_LIMIT = 4 << 20
 _WIDTH_LIMIT = 1 << 16
 _CYCLES_LIMIT = 1 << 20
 _TERMS_LIMIT = 1 << 21
+_LOAD_LIMIT = 1 << 28
 _KEYS = ("schema", "module", "digest", "scale", "reset", "latency", "cycles_per_beat", "ports")
 _SUM_KEYS = ("terms", "requantize")
+_ROWS_KEYS = ("inputs", "outputs", "cycles", "cycles_per_output", "load_cycles")
 _PORT_KEYS = ("name", "dir", "width", "fields")
 _FIELD_KEYS = ("name", "lsb", "bits", "signed", "frac")
 _HANDSHAKE = ("tvalid", "tready")
@@ -47,9 +49,8 @@ def read_description(path: Path) -> dict[str, Any]:
 
 
 def _check(content: Any) -> None:
-    _check_keys(
-        "RTL description", content, (*_KEYS, "sum") if isinstance(content, dict) and "sum" in content else _KEYS
-    )
+    given = [key for key in ("sum", "rows") if isinstance(content, dict) and key in content]
+    _check_keys("RTL description", content, (*_KEYS, *given))
     if content["schema"] != SCHEMA:
         raise ValueError(f"schema must be {SCHEMA}, not {shorten(content['schema'])}")
     check_name(content["module"], "module")
@@ -71,6 +72,8 @@ def _check(content: Any) -> None:
     else:
         _check_plain(content)
     _check_sum(content)
+    if "rows" in content:
+        _check_rows(content)
 
 
 def _check_keys(label: str, value: Any, keys: tuple[str, ...]) -> None:
@@ -157,6 +160,20 @@ def _check_sum(content: Mapping[str, Any]) -> None:
         _check_keys("sum", content["sum"], _SUM_KEYS)
         _check_integer("sum terms", content["sum"]["terms"], 1, _TERMS_LIMIT)
         summed_requantize(content["sum"])
+
+
+def _check_rows(content: Mapping[str, Any]) -> None:
+    if "sum" in content or content["reset"] is None:
+        raise ValueError("rows must be given without sum and with a reset")
+    rows = content["rows"]
+    _check_keys("rows", rows, _ROWS_KEYS)
+    for key in _ROWS_KEYS[:-1]:
+        _check_integer(f"rows {key}", rows[key], 1, _CYCLES_LIMIT)
+    loads = any(port["name"] == "s_axis_load_tlast" for port in content["ports"])
+    if loads != (rows["load_cycles"] is not None):
+        raise ValueError(f"rows load_cycles must be {'given with' if loads else 'null without'} s_axis_load")
+    if loads:
+        _check_integer("rows load_cycles", rows["load_cycles"], 1, _LOAD_LIMIT)
 
 
 def summed_requantize(sum: Mapping[str, Any]) -> Requantize | None:

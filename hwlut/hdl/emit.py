@@ -27,6 +27,9 @@ _PORTS = {"clk", *RESETS, *(f"{stream}_{role}" for stream in _STREAMS for role i
 
 # Registers start unknown, as silicon does: what must start known has a reset.
 _INITIAL = re.compile(r"^(  reg (?:\[\d+:0\] )?\w+) = \d+'h[0-9a-f]+;$", re.MULTILINE)
+_MEMORY = re.compile(
+    r"^(  reg \[\d+:0\] (\S+) \[\d+:0\];\n)  initial begin\n(?:    \S+ = \S+;\n)+  end\n", re.MULTILINE
+)
 
 
 def _shown(value: object) -> object:
@@ -41,7 +44,8 @@ class Rtl:
     description: content of ``<name>.rtl.json``: schema, module, digest, scale (None where the unit
         has none or takes it with each beat), reset, latency and cycles_per_beat in cycles, ports; and
         where products are added up, sum: terms, the most of them, and requantize, the content of the unit
-        that follows, or None.
+        that follows, or None; and of rows of several beats, rows: inputs and outputs, the beats of a row; cycles from
+        one to the next; cycles_per_output, from one of its results to the next; load_cycles, beats of a load, or None.
     reset is None, and latency 0, of a combinational design.
     design: builds the Amaranth top level; None where the text comes from a file.
     """
@@ -67,7 +71,7 @@ class Rtl:
     def _check_free(self, verilog_path: Path, description_path: Path) -> None:
         if description_path.exists():
             there = read_description(description_path)
-            for key in ("digest", "scale", "sum", "reset", "latency", "cycles_per_beat", "ports"):
+            for key in ("digest", "scale", "sum", "rows", "reset", "latency", "cycles_per_beat", "ports"):
                 found, wanted = (_shown(description.get(key)) for description in (there, self.description))
                 if found != wanted:
                     differs = "other ports" if key == "ports" else f"{key} {found}, not {wanted}"
@@ -130,7 +134,7 @@ def describe(module: str, unit: Unit, top: AxiTop | CombinationalTop) -> dict[st
         "latency": inner.latency,
         "cycles_per_beat": inner.cycles_per_beat,
         "ports": top.ports,
-    } | ({} if inner.sum is None else {"sum": inner.sum})
+    } | {key: value for key, value in (("sum", inner.sum), ("rows", inner.rows)) if value is not None}
 
 
 def verilog(unit: Unit, **options: Any) -> str:
@@ -158,7 +162,7 @@ def convert(top: AxiTop | CombinationalTop, description: dict[str, Any]) -> str:
             del os.environ["AMARANTH_USE_YOSYS"]
         else:
             os.environ["AMARANTH_USE_YOSYS"] = before
-    text = _INITIAL.sub(r"\1;", text)
+    text = "endmodule".join(map(_without_initial, text.split("endmodule")))
     timing = f"latency {description['latency']}, cycles per beat {description['cycles_per_beat']}"
     header = (
         f"// {description['module']}: written by hwlut from a unit of schema {top.inner.unit.schema}\n"
@@ -167,7 +171,19 @@ def convert(top: AxiTop | CombinationalTop, description: dict[str, Any]) -> str:
     )
     if top.inner.sum is not None:
         header += f"// sums of up to {top.inner.sum['terms']} products\n"
+    if top.inner.rows is not None:
+        header += "// rows of {inputs} beats in and {outputs} out, {cycles} cycles each\n".format(**top.inner.rows)
     return header + f"{_SEAL}{hashlib.sha256(text.encode()).hexdigest()}\n" + text
+
+
+def _without_initial(module: str) -> str:
+    """A module's text without initial values of registers, and of memories but those that are never written."""
+
+    def written(memory: re.Match[str]) -> str:
+        writes = re.compile(rf"^ +{re.escape(memory[2])}\[.*\] <= ", re.MULTILINE)
+        return memory[1] if writes.search(module, memory.end()) else memory[0]
+
+    return _MEMORY.sub(written, _INITIAL.sub(r"\1;", module))
 
 
 def _is_edited(verilog: bytes) -> bool:

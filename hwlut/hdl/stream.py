@@ -1,15 +1,15 @@
 """Valid/ready streams: what a beat holds, and the pipeline skeleton every component is built on."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from amaranth.hdl import Module, Mux, Shape, Signal, Value, ValueLike
+from amaranth.hdl import Const, Module, Mux, Shape, Signal, Value, ValueLike
 from amaranth.lib import data, stream
 
 from hwlut.fixed import Fixed
 
-__all__ = ["BeatField", "Beat", "Pipeline", "registers", "shape_of"]
+__all__ = ["BeatField", "Beat", "Pipeline", "Rows", "registers", "shape_of"]
 
 
 def shape_of(format: Fixed) -> Shape:
@@ -73,43 +73,28 @@ def registers(m: Module, row: int, values: Mapping[str, ValueLike | None]) -> tu
     return tuple(later)
 
 
-class Pipeline:
-    """A valid/ready pipeline, written from top to bottom inside an ``elaborate``.
+class Rows:
+    """Rows of registers, written from top to bottom inside an ``elaborate``.
 
-    The input passes a skid buffer, so ``i.ready`` is a register; `register` puts a row of
-    registers under the values it is given; `finish` drives the output from the last row. All rows
-    move together whenever the last one is empty or taken: one beat a cycle, latency = rows.
+    `register` puts a row of registers under the values it is given; `finish` drives the output from the last row. All
+    rows move together whenever the last one is empty or taken: latency = rows.
 
     Parameters
     ----------
     m: the module to build in.
-    i, o: input and output stream interfaces (``amaranth.lib.stream``).
-    pause: a register; while it is high no beat is accepted.
+    valid: whether there is something for the first row; it goes in when the rows `move`.
+    o: output stream interface (``amaranth.lib.stream``).
     """
 
-    def __init__(self, m: Module, i: Any, o: Any, pause: Signal | None = None):
+    def __init__(self, m: Module, valid: Value, o: Any):
         self._m = m
         self._o = o
         self.move = Signal(name="move")
         """Whether the rows move in this cycle."""
         self._row = 0
-
-        layout = i.payload.shape()
-        held = Signal(layout, name="skid_payload", reset_less=True)
-        full = Signal(name="skid_full")
-        m.d.comb += i.ready.eq(~full if pause is None else ~(full | pause))
-        with m.If(self.move):
-            m.d.sync += full.eq(0)
-        with m.Elif(i.valid & i.ready):
-            m.d.sync += [held.eq(i.payload), full.eq(1)]
-
-        payload = Signal(layout, name="beat")
-        m.d.comb += payload.eq(Mux(full, held, i.payload))
-        self.payload = payload
-        """The beat that enters the first row."""
-        self._valid: Value = full | (i.valid if pause is None else i.valid & ~pause)
-        self.held: Value = full
-        """Whether a beat that was accepted stands above the rows to come."""
+        self._valid = valid
+        self.held: Value = Const(0, 1)
+        """Whether a beat stands in the rows so far."""
 
     def register(self, /, **values: ValueLike | None) -> tuple[Any, ...]:
         """One row of registers: the given values one row later, in the order given; None stays None."""
@@ -127,19 +112,24 @@ class Pipeline:
         """`register` where `here` is true, else the values as they are."""
         return self.register(**values) if here else tuple(values.values())
 
-    def accumulate(self, shape: Shape, value: Value, last: Value, /, **values: ValueLike | None) -> tuple[Any, ...]:
-        """One row that adds `value` up: the sum of the beats from behind the one before with `last` up to the next one.
+    def accumulate(
+        self, shape: Shape, terms: Sequence[tuple[ValueLike, Value]], last: Value, /, **values: ValueLike | None
+    ) -> tuple[Any, ...]:
+        """One row that adds up, for each of the `terms` (start, value): the start and the values of the beats from
+        behind the one before with `last` up to the next one.
 
-        Behind this row only that one counts, with the given `values` as they were in it: (sum, *values). The sum is
+        Behind this row only that one counts, with the given `values` as they were in it: (sums, *values). The sums are
         taken modulo 2^width of `shape`.
         """
         m = self._m
         first = Signal(init=1, name="first")
-        total = Signal(shape, name="acc", reset_less=True)
+        names = ["acc"] if len(terms) == 1 else [f"acc{number}" for number in range(len(terms))]
+        totals = [Signal(shape, name=name, reset_less=True) for name in names]
         with m.If(self.move & self._valid):
-            m.d.sync += [total.eq(Mux(first, 0, total) + value), first.eq(last)]
+            m.d.sync += [total.eq(Mux(first, start, total) + value) for total, (start, value) in zip(totals, terms)]
+            m.d.sync += first.eq(last)
         self._valid = self._valid & last
-        return (total, *self.register(**values))
+        return (totals, *self.register(**values))
 
     def finish(self, **fields: ValueLike) -> None:
         """Drive the output stream; its payload's members are the `fields`."""
@@ -148,3 +138,31 @@ class Pipeline:
             self.move.eq(~self._valid | self._o.ready),
             *(self._o.payload[name].eq(value) for name, value in fields.items()),
         ]
+
+
+class Pipeline(Rows):
+    """A valid/ready pipeline: `Rows` behind a skid buffer, so that ``i.ready`` is a register. One beat a cycle.
+
+    Parameters
+    ----------
+    m: the module to build in.
+    i, o: input and output stream interfaces (``amaranth.lib.stream``).
+    pause: a register; while it is high no beat is accepted.
+    """
+
+    def __init__(self, m: Module, i: Any, o: Any, pause: Signal | None = None):
+        layout = i.payload.shape()
+        held = Signal(layout, name="skid_payload", reset_less=True)
+        full = Signal(name="skid_full")
+        super().__init__(m, full | (i.valid if pause is None else i.valid & ~pause), o)
+        m.d.comb += i.ready.eq(~full if pause is None else ~(full | pause))
+        with m.If(self.move):
+            m.d.sync += full.eq(0)
+        with m.Elif(i.valid & i.ready):
+            m.d.sync += [held.eq(i.payload), full.eq(1)]
+
+        payload = Signal(layout, name="beat")
+        m.d.comb += payload.eq(Mux(full, held, i.payload))
+        self.payload = payload
+        """The beat that enters the first row."""
+        self.held = full

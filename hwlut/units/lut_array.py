@@ -5,11 +5,18 @@ from dataclasses import dataclass
 from hwlut.unit import Resources
 from hwlut.units.lut_matmul import Encoder, LutMatmul
 
-__all__ = ["LutArray", "lut_array", "resources"]
+__all__ = ["LutArray", "lut_array", "reads", "resources"]
 
 _BANKS = 4
 _TILE = 16
 _EPILOGUE = 2  # rows of registers: multiply, saturate
+
+
+def reads(codebooks: int, outputs: int, banks: int | None = None, tile: int | None = None) -> int:
+    """Cycles of a row in banks and tiles, ceil(C / P_c) ceil(M / M_T), where encoders keep up; by default those of
+    `lut_array`."""
+    banks, tile = banks or min(_BANKS, codebooks), tile or min(_TILE, outputs)
+    return -(-codebooks // banks) * -(-outputs // tile)
 
 
 @dataclass(frozen=True)

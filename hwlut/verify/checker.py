@@ -14,14 +14,16 @@ import numpy as np
 from hwlut.errors import ToolError
 from hwlut.files import read_bytes, write_atomic
 from hwlut.unit import Unit
+from hwlut.units.lut_matmul import LutMatmul
 from hwlut.units.multiplier import Multiplier
+from hwlut.verify import rows as _rows  # noqa: F401 (a kind's module registers its vectors)
 from hwlut.verify.report import Pass, Report
-from hwlut.verify.stimulus import check_device, stimulus
+from hwlut.verify.stimulus import Stimulus, check_device, stimulus
 
 if TYPE_CHECKING:
     from hwlut.hdl import Rtl
     from hwlut.verify.engine import Outcome
-    from hwlut.verify.runs import Run
+    from hwlut.verify.runs import Plan, Run
 
 __all__ = ["ENGINES", "SOFTWARE", "check"]
 
@@ -47,7 +49,7 @@ class _Findings:
 
     passes: list[Pass] = dataclasses.field(default_factory=list)
     tool: str = ""
-    latency: int | None = None
+    measured: dict[str, int] = dataclasses.field(default_factory=dict)
     mismatches: int = 0
     first: dict[str, int | None] | None = None
     fault: str | None = None
@@ -61,15 +63,17 @@ class _Findings:
             shown = {name: int(values[at]) for name, values in labels.items()}
             self.first = {**shown, "expected": int(expected[at]), "got": int(got[at]) if at < len(got) else None}
 
-    def add(self, outcome: "Outcome", run: Pass, declared_latency: int) -> None:
-        """Take in one simulated pass."""
-        self.passes.append(run)
+    def add(self, outcome: "Outcome", run: "Run", idle: float, stall: float) -> None:
+        """Take in one simulated pass; what is declared to take so many cycles must do so where nothing pauses."""
+        self.passes.append(Pass(idle=idle, stall=stall, cycles=outcome.cycles, reloads=run.reloads))
         self.tool = outcome.tool
         self.fault = self.fault or outcome.fault
-        if self.latency is None and outcome.latency is not None:
-            self.latency = outcome.latency
-            if self.latency != declared_latency and self.fault is None:
-                self.fault = f"latency is declared as {declared_latency} cycles, not {self.latency}"
+        measured = {} if idle or stall or not run.declared else dict(run.measured(outcome))
+        for name, cycles in measured.items():
+            declared = run.declared[name]
+            if name not in self.measured and cycles != declared and self.fault is None:
+                self.fault = f"{name} is declared as {declared} cycles, not {cycles}"
+        self.measured = measured | self.measured
 
 
 def check(
@@ -110,6 +114,7 @@ def check(
     ):
         raise ValueError(f"waves must be a file in a folder that is there, not {str(waves)!r}")
     found = _Findings()
+    covered: Stimulus | Plan  # what the report says of the vectors
     for label, value, known in (("engine", engine, ENGINES), ("against", against, SOFTWARE)):
         if value not in known:
             raise ValueError(f"{label} must be one of {', '.join(known)}, not {value!r}")
@@ -118,24 +123,20 @@ def check(
             raise ValueError(f"engine {engine} runs no Verilog: verilog and waves must not be given")
         check_device(engine)
         found.tool = _implementation(unit, engine)
-        vectors = stimulus(unit, scale, seed)
-        found.compare(vectors.results(against), vectors.results(engine), vectors.labels)
+        sample = covered = stimulus(unit, scale, seed)
+        found.compare(sample.results(against), sample.results(engine), sample.labels)
     else:
         from hwlut.hdl.streamed import streamed
-        from hwlut.verify.runs import plan_runs
-        from hwlut.verify.sums import sums
+        from hwlut.verify.plan import plan
 
         rtl = _rtl(unit, scale, verilog)
         if rtl.description["reset"] is None:
             rtl = streamed(unit, rtl)
         scale = rtl.description["scale"]
-        if "sum" in rtl.description:
-            vectors = sums(unit, rtl.description, seed, short=engine != "verilator")
-        else:
-            vectors = stimulus(unit, scale, seed)
+        planned = covered = plan(unit, rtl.description, against, seed, short=engine != "verilator")
         with tempfile.TemporaryDirectory(prefix="hwlut-waves-") as folder:
             trace = None if waves is None else Path(folder) / "waves"
-            _simulate(found, plan_runs(unit, rtl.description, vectors, against, seed), engine, rtl, seed, trace)
+            _simulate(found, planned.runs, engine, rtl, seed, trace)
             if trace is not None:
                 write_atomic(Path(str(waves)), trace.read_bytes())
     return Report(
@@ -147,11 +148,13 @@ def check(
         against=f"{against} ({kernel})" if (kernel := _implementation(unit, against)) else against,
         scale=scale,
         seed=seed,
-        vectors=len(next(iter(vectors.labels.values()))),
-        exhaustive=vectors.exhaustive,
-        scope=vectors.scope,
+        vectors=covered.vectors,
+        exhaustive=covered.exhaustive,
+        scope=covered.scope,
         passes=tuple(found.passes),
-        latency=found.latency,
+        latency=found.measured.get("latency"),
+        cycles_per_row=found.measured.get("a row"),
+        load_cycles=found.measured.get("a load"),
         mismatches=found.mismatches,
         first=found.first,
         fault=found.fault,
@@ -167,11 +170,9 @@ def _implementation(unit: Unit, engine: str) -> str:
 
     if isinstance(unit, Multiplier):
         ran = ops.approx_matmul_path(unit, 1 << unit.a.bits, 1, 1 << unit.b.bits, engine)
-        missing = ran == "torch"
     else:
-        ran = ops.implementation("lookup", engine)
-        missing = ran != "kernel"
-    if missing:
+        ran = ops.implementation("lut_matmul" if isinstance(unit, LutMatmul) else "lookup", engine)
+    if ran == "torch":
         raise ToolError(
             f"{engine} kernel",
             f"none for {unit.name}, so torch would be compared with itself",
@@ -247,11 +248,7 @@ def _simulate(found: _Findings, runs: "Sequence[Run]", engine: str, rtl: "Rtl", 
         expected, labels = run.expected(outcome.accepted)
         # What came out before it went in is caught as a beat too many or as one refused.
         found.compare(expected, values.reshape(-1)[: len(expected)], labels)
-        found.add(
-            outcome,
-            Pass(idle=idle, stall=stall, cycles=outcome.cycles, reloads=run.reloads),
-            rtl.description["latency"],
-        )
+        found.add(outcome, run, idle, stall)
         for name, cycles in outcome.accepted.items():
             if not run.independent and len(cycles) < len(run.inputs[name]):
                 found.fault = found.fault or refused(name, len(cycles), len(run.inputs[name]))

@@ -186,6 +186,7 @@ def _outcome(folder: Path, job: Job, tool: str, failures: list[str]) -> Outcome:
     return Outcome(
         outputs=stored("output", job.expected, np.zeros((0, 8), np.uint8)),
         accepted=stored("accepted", job.inputs, np.zeros(0, np.int64)),
+        delivered=stored("delivered", job.expected, np.zeros(0, np.int64)),
         cycles=found["cycles"],
         latency=found["latency"],
         fault=fault,

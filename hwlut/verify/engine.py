@@ -66,13 +66,15 @@ class Outcome:
     """What a run gave.
 
     outputs: the beats each stream delivered, uint8 (beats, bytes). accepted: the cycles in which each
-    input stream took its beats, int64 (beats,), empty where beats are `independent`. cycles: clock cycles simulated.
+    input stream took its beats, int64 (beats,), empty where beats are `independent`; delivered: likewise, in which each
+    output stream gave them. cycles: clock cycles simulated.
     latency: cycles from the first accepted beat to the first delivered one, None where unknown.
     fault: what broke the stream protocol, or None. tool: simulator and version.
     """
 
     outputs: dict[str, np.ndarray]
     accepted: dict[str, np.ndarray]
+    delivered: dict[str, np.ndarray]
     cycles: int
     latency: int | None
     fault: str | None

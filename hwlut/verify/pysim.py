@@ -53,6 +53,7 @@ class _Sink:
         self.ports = [getattr(top, name) for name, _, _ in stream.offsets()]
         self.count = count
         self.beats: list[list[int]] = []
+        self.cycles: list[int] = []
         self.open = False
         self.waiting: list[int] | None = None
         self.fault: str | None = None
@@ -61,7 +62,7 @@ class _Sink:
         self.open = not pause
         ctx.set(self.ready, self.open)
 
-    def settle(self, ctx: Any) -> bool:
+    def settle(self, ctx: Any, cycle: int) -> bool:
         beat = [ctx.get(port) for port in self.ports] if ctx.get(self.valid) else None
         if self.waiting is not None and beat != self.waiting:
             self.fault = self.fault or unstable(self.stream.name, len(self.beats))
@@ -72,6 +73,7 @@ class _Sink:
             self.fault = self.fault or surplus(self.stream.name, self.count)
             return False
         self.beats.append(beat)
+        self.cycles.append(cycle)
         return True
 
     def array(self) -> np.ndarray:
@@ -113,6 +115,7 @@ class _Bench:
         return Outcome(
             outputs={sink.stream.name: sink.array() for sink in self.sinks},
             accepted={source.name: np.array(source.cycles, np.int64) for source in self.sources},
+            delivered={sink.stream.name: np.array(sink.cycles, np.int64) for sink in self.sinks},
             cycles=self.cycles,
             latency=self.latency,
             fault=faults[0] if faults else None,
@@ -137,7 +140,7 @@ class _Bench:
             for sink, pause in zip(self.sinks, rng.random(len(self.sinks)) < job.stall):
                 sink.drive(ctx, pause)
             took = [source.settle(ctx, cycle) for source in self.sources]
-            gave = [sink.settle(ctx) for sink in self.sinks]
+            gave = [sink.settle(ctx, cycle) for sink in self.sinks]
             if any(took) and accepted is None:
                 accepted = cycle
             if any(gave) and delivered is None:

@@ -39,9 +39,11 @@ class Report:
     against: what gave the expected results, likewise.
     scale: the hard-wired scale, or None. seed: of stalls and samples.
     vectors: how many a pass. exhaustive: whether they are every code. scope: which they are, in words.
-    passes: the runs. latency: cycles measured, None where not measured.
+    passes: the runs. latency, cycles_per_row, load_cycles: cycles measured, None where not measured or where there is
+    none; of rows of several beats the time from the first beat of one to its first result, from one to the next, and of
+    a load of a table.
     mismatches: wrong results over all passes. first: the first one (its input, expected, got).
-    fault: a broken stream protocol or a wrong latency, or None. seconds: wall time of the check.
+    fault: a broken stream protocol or another number of cycles than declared, or None. seconds: wall time of the check.
     """
 
     unit: str
@@ -57,6 +59,8 @@ class Report:
     scope: str
     passes: tuple[Pass, ...]
     latency: int | None
+    cycles_per_row: int | None
+    load_cycles: int | None
     mismatches: int
     first: dict[str, int | None] | None
     fault: str | None
@@ -84,8 +88,8 @@ class Report:
             ("vectors", f"{self.vectors}: {self.scope}"),
             *((f"pass {number}", str(run)) for number, run in enumerate(self.passes, 1)),
         ]
-        if self.latency is not None:
-            rows.append(("latency", f"{self.latency} cycles"))
+        times = (("latency", self.latency), ("a row", self.cycles_per_row), ("a load", self.load_cycles))
+        rows += [(label, f"{cycles} cycles") for label, cycles in times if cycles is not None]
         rows.append(("mismatches", str(self.mismatches)))
         if self.first is not None:
             rows.append(("first", ", ".join(f"{key} {value}" for key, value in self.first.items())))

@@ -33,7 +33,8 @@ class Stimulus:
 
     inputs: int64 (n,) by field of the input beat. labels: what a mismatch shows of a vector, int64
     (n,) by name. results: by the name of a software engine ("reference", "cpu", "cuda"), the int64
-    (n,) results. exhaustive: whether every code is there. scope: which vectors these are, in words.
+    (n,) results. exhaustive: whether every code is there. scope: which vectors these are, in words. count: how many,
+    where each has several results.
     """
 
     inputs: dict[str, np.ndarray]
@@ -41,6 +42,12 @@ class Stimulus:
     results: Callable[[str], np.ndarray]
     exhaustive: bool
     scope: str
+    count: int | None = None
+
+    @property
+    def vectors(self) -> int:
+        """How many these are."""
+        return len(next(iter(self.labels.values()))) if self.count is None else self.count
 
 
 def _codes(format: Fixed, edges: list[int], share: int, rng: np.random.Generator) -> tuple[np.ndarray, bool]:

@@ -183,7 +183,10 @@ def _run(job: Job) -> Outcome:
     found = streams(job.rtl.description).values()
     received = {s.name: np.zeros((job.expected[s.name], s.bytes), np.uint8) for s in found if not s.input}
     sent = {s.name: job.inputs[s.name] for s in found if s.input}
-    taken = {name: np.zeros(0 if job.independent else len(beats), np.int64) for name, beats in sent.items()}
+    taken, given = (
+        {name: np.zeros(0 if job.independent else len(beats), np.int64) for name, beats in arrays.items()}
+        for arrays in (sent, received)
+    )
     split = job.independent and job.waves is None and min(job.expected.values()) >= _PARALLEL_BEATS
     parts = (os.cpu_count() or 1) if split else 1
 
@@ -194,8 +197,8 @@ def _run(job: Job) -> Outcome:
 
         sources, sinks, outcome = share_of(sent), share_of(received), _Outcome()
         if not job.independent:
-            for source, cycles in zip(sources, taken.values()):
-                source.cycles = cycles.ctypes.data
+            for stream, cycles in zip((*sources, *sinks), (*taken.values(), *given.values())):
+                stream.cycles = cycles.ctypes.data
         waves = None if job.waves is None else os.fsencode(job.waves)
         watchdog = WATCHDOG_CYCLES + 4 * job.rtl.description["latency"]
         flow = (round(job.idle * 256), round(job.stall * 256))
@@ -212,6 +215,7 @@ def _run(job: Job) -> Outcome:
     return Outcome(
         outputs=received,
         accepted={name: cycles[: source.done] for (name, cycles), source in zip(taken.items(), results[0][1])},
+        delivered={name: cycles[: sink.done] for (name, cycles), sink in zip(given.items(), results[0][2])},
         cycles=sum(outcome.cycles for outcome, _, _ in results),
         latency=None if faults else first.first_delivery - first.first_accept,
         fault=faults[0] if faults else None,

@@ -9,7 +9,7 @@ from hwlut.hdl.arithmetic import named
 from hwlut.hdl.component import UnitComponent, checked_count
 from hwlut.hdl.multiplier.product import product
 from hwlut.hdl.multiplier.register import PLACES
-from hwlut.hdl.requantize import channel_field, requantized
+from hwlut.hdl.requantize import Lane, channel_field, requantized
 from hwlut.hdl.stream import Beat, BeatField, Pipeline, registers, shape_of
 from hwlut.units.dot import accumulator
 from hwlut.units.multiplier import Multiplier
@@ -82,12 +82,13 @@ class DotComponent(UnitComponent):
         # Add the lanes, then the beats.
         value = _tree(m, products)
         value, last, channel = pipeline.register_if("tree" in cuts, tree=value, last=last, channel=channel)
-        acc, channel = pipeline.accumulate(shape_of(self._accumulator), value, last, channel=channel)
+        (acc,), channel = pipeline.accumulate(shape_of(self._accumulator), [(0, value)], last, channel=channel)
 
         if self._requantize is None:
             pipeline.finish(acc=acc)
         else:
-            pipeline.finish(y=requantized(m, pipeline, self._requantize, acc, channel, cuts))
+            (y,) = requantized(m, pipeline, self._requantize, [Lane.of(self._requantize, acc, channel)], cuts)
+            pipeline.finish(y=y)
         return m
 
     def _product(self, lane: Module, move: Value, a: Value, b: Value) -> Value:
