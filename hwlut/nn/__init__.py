@@ -15,6 +15,7 @@ from hwlut.nn.approx import (
     approx_bmm,
 )
 from hwlut.nn.convert import Conversion, convert, restore
+from hwlut.nn.lut import Lookup, LutConv1d, LutConv2d, LutLayer, LutLinear, LutMultiheadAttention
 from hwlut.nn.normalization import PwlLayerNorm, PwlSoftmax
 from hwlut.nn.pwl import PwlActivation
 
@@ -31,6 +32,12 @@ __all__ = [
     "Approximate",
     "Conversion",
     "Date",
+    "Lookup",
+    "LutConv1d",
+    "LutConv2d",
+    "LutLayer",
+    "LutLinear",
+    "LutMultiheadAttention",
     "PwlActivation",
     "PwlLayerNorm",
     "PwlSoftmax",

@@ -73,7 +73,7 @@ class SplitAttention(nn.Module):
         elif not self.batch_first:
             inputs = [x.transpose(0, 1) for x in inputs]
         q, k, v = (project(x) for project, x in zip((self.q_proj, self.k_proj, self.v_proj), inputs))
-        mask = self._mask(attn_mask, key_padding_mask, len(q), q)
+        mask = self._mask(attn_mask, key_padding_mask, q.shape[0], q)
         k, v, mask = self._extended(k, v, mask)
         q, k, v = (x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for x in (q, k, v))
         scores = self._scores(q / math.sqrt(q.shape[-1]), k.transpose(-1, -2))
@@ -142,7 +142,8 @@ class SplitAttention(nn.Module):
         length = k.shape[1]
         if self.bias_k is not None:
             assert self.bias_v is not None
-            k, v = (torch.cat([x, bias.expand(len(x), 1, -1)], 1) for x, bias in ((k, self.bias_k), (v, self.bias_v)))
+            k = torch.cat([k, self.bias_k.expand(k.shape[0], 1, -1)], 1)
+            v = torch.cat([v, self.bias_v.expand(v.shape[0], 1, -1)], 1)
         if self.add_zero_attn:
             k, v = F.pad(k, (0, 0, 0, 1)), F.pad(v, (0, 0, 0, 1))
         return k, v, mask if mask is None else F.pad(mask, (0, k.shape[1] - length))

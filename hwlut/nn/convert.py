@@ -15,6 +15,8 @@ from hwlut.fields import shorten
 from hwlut.importers import load
 from hwlut.nn.approx import Approximate, ApproxMultiheadAttention
 from hwlut.nn.approx.replace import APPROXIMATE, CONVOLUTIONS, LAYERS, approximated, is_a, restored
+from hwlut.nn.lut import Lookup
+from hwlut.nn.lut.replace import looked_up_layer
 from hwlut.nn.pwl import PwlActivation
 from hwlut.quant import Calibrated, calibrate
 from hwlut.share import share
@@ -24,7 +26,7 @@ __all__ = ["Conversion", "Replacement", "convert", "restore"]
 
 _Key = type[nn.Module] | tuple[type[nn.Module], ...] | str
 _Factory = Callable[[nn.Module], nn.Module]
-_Target = Unit | Approximate | str | Path | _Factory
+_Target = Unit | Approximate | Lookup | str | Path | _Factory
 
 
 @dataclass(frozen=True)
@@ -60,10 +62,11 @@ def convert(
     ----------
     mapping: what is replaced, and by what; for a module that several keys match, the first counts. A key is a type of
         module, a tuple of types or a pattern of names (``"blocks.*.act"``; ``*`` also spans dots). What replaces it is
-        a unit, the name of a shipped table (``"gelu_8"``) or the path of a file, an `Approximate`, or a function of
-        the module that returns the new one (and takes over its parameters). A Pwl becomes a `PwlActivation`; a
-        Multiplier, as an `Approximate` of it, the approximate layer of the same kind as the module, with its
-        parameters. A multiplier by itself, in place of the mapping, replaces every layer that can be.
+        a unit, the name of a shipped table (``"gelu_8"``) or the path of a file, an `Approximate`, a `Lookup`, or a
+        function of the module that returns the new one (and takes over its parameters). A Pwl becomes a
+        `PwlActivation`; a Multiplier, as an `Approximate` of it, the approximate layer of the same kind as the module,
+        with its parameters; a `Lookup` the layer of look-ups of the same kind, which learns its numbers from the
+        module and the data. A multiplier by itself, in place of the mapping, replaces every layer that can be.
     data: batches, as `hwlut.quant.calibrate` takes them, by which the new modules' quantizers choose their scales.
         Without it, they are to be calibrated before the model is called.
     conv_only, ignore_first: with a multiplier by itself, leave what is no convolution; leave the first layer.
@@ -171,6 +174,9 @@ def _factory(target: _Target) -> _Factory:
     if isinstance(target, Approximate):
         spec = target
         return lambda module: approximated(module, spec)
+    if isinstance(target, Lookup):
+        lookup = target
+        return lambda module: looked_up_layer(module, lookup)
     if isinstance(target, Unit):
         if not isinstance(target, Pwl):
             raise TypeError(

@@ -7,6 +7,8 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import nn
 
+from hwlut.quant.modes import evaluating
+
 __all__ = ["Calibrated", "batches_of", "calibrate", "called"]
 
 
@@ -45,12 +47,10 @@ def calibrate(model: nn.Module, data: Iterable[Any], modules: Iterable[Calibrate
     chosen = [module for module in (names if modules is None else modules) if module.calibrates]
     if not chosen:
         raise ValueError("calibration needs a model with a Quantizer that chooses its scale")
-    modes = [(each, each.training) for each in model.modules()]
-    model.eval()
     try:
-        for module in chosen:
-            module.start()
-        with torch.no_grad():
+        with evaluating(model):
+            for module in chosen:
+                module.start()
             for batch in batches:
                 called("calibration", model, batch)
         for module in chosen:
@@ -60,12 +60,11 @@ def calibrate(model: nn.Module, data: Iterable[Any], modules: Iterable[Calibrate
             try:
                 module.settle()
             except ValueError as error:
-                raise ValueError(f"calibration of {names.get(module, '?')!r}: {error}") from error
+                label = repr(names[module]) if names.get(module) else type(module).__name__
+                raise ValueError(f"calibration of {label}: {error}") from error
     finally:
         for module in chosen:
             module.freeze()
-        for each, training in modes:
-            each.training = training
 
 
 def batches_of(purpose: str, data: Iterable[Any]) -> Iterable[Any]:

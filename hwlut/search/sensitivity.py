@@ -13,6 +13,7 @@ from torch import nn
 from hwlut.fields import shorten
 from hwlut.files import digest_of, read_bytes, write_atomic
 from hwlut.quant.calibration import batches_of, called
+from hwlut.quant.modes import evaluating, keeping_modes
 from hwlut.unit import Unit
 
 __all__ = ["Harm", "Measure", "harms", "put", "sensitivities"]
@@ -43,7 +44,7 @@ class Harm:
         if not self._batches:
             raise ValueError("sensitivities data must be at least one batch")
         self._measure = measure
-        with _evaluating(model):
+        with evaluating(model):
             if measure is None:
                 self._outputs = [_output(model, batch) for batch in self._batches]
                 parts: list[Any] = [output.double().cpu().numpy().tobytes() for output in self._outputs]
@@ -53,7 +54,7 @@ class Harm:
         self.key = digest_of(measure is None, *parts)
 
     def __call__(self, model: nn.Module) -> float:
-        with _evaluating(model):
+        with evaluating(model):
             if self._measure is not None:
                 return self._mean(model, self._measure) - self._base
             pairs = zip(self._batches, self._outputs)
@@ -141,26 +142,12 @@ def _standing_in(model: nn.Module, layer: nn.Module, other: nn.Module) -> Iterat
     """`other` at the places of `layer`, for a while."""
     if not isinstance(other, nn.Module):
         raise TypeError(f"sensitivities apply must return a module, not {shorten(other)}")
-    modes = [(module, module.training) for module in layer.modules()]
-    put(model, layer, other)
-    try:
-        yield
-    finally:
-        put(model, other, layer)
-        for module, training in modes:
-            module.training = training
-
-
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        with torch.no_grad():
+    with keeping_modes(layer):
+        put(model, layer, other)
+        try:
             yield
-    finally:
-        for module, training in modes:
-            module.training = training
+        finally:
+            put(model, other, layer)
 
 
 def _output(model: nn.Module, batch: Any) -> torch.Tensor:
