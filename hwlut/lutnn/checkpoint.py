@@ -1,0 +1,104 @@
+"""The state of training in a file, from which it goes on as if it had never stopped."""
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+from hwlut.files import digest_of
+from hwlut.lutnn.average import Average
+from hwlut.lutnn.options import Finetune
+from hwlut.lutnn.states import read_tensors, write_tensors
+
+__all__ = ["Checkpoint", "State"]
+
+_SCHEMA = "hwlut.training/1"
+_PARTS = ("model", "average", "optimizer")
+
+
+class State(NamedTuple):
+    """How far training has come: steps, the sum of the losses since the last evaluation, a row of each evaluation."""
+
+    step: int
+    losses: float
+    history: list[list[Any]]
+
+
+class Checkpoint:
+    """Reads and writes the state of one training.
+
+    The file holds weights, averaged weights and the optimizer's memory as tensors, and the `State` and the scaler's
+    in words. No generator's state is needed: `hwlut.lutnn.randomness`.
+
+    Parameters
+    ----------
+    path: the file, written whole or not at all.
+    options, steps, processes, model: what a file must be of.
+    """
+
+    def __init__(self, path: Path, options: Finetune, steps: int, processes: int, model: nn.Module):
+        self.path = path
+        self._settings = options.settings | {"steps": steps, "processes": processes}
+        self._signature = _signature(model)
+
+    def write(
+        self,
+        state: State,
+        model: nn.Module,
+        average: Average,
+        optimizer: torch.optim.Optimizer,
+        scaler: torch.amp.GradScaler,
+    ) -> None:
+        """Keep the state."""
+        tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+        if average.module is not model:
+            tensors |= {f"average.{name}": tensor for name, tensor in average.module.state_dict().items()}
+        for number, memory in optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{number}.{name}": value for name, value in memory.items()}
+        words = {
+            "schema": _SCHEMA,
+            "settings": json.dumps(self._settings),
+            "model": self._signature,
+            "state": json.dumps(state),
+            "scaler": json.dumps(scaler.state_dict()),
+        }
+        write_tensors(self.path, tensors, words)
+
+    def read(
+        self, model: nn.Module, average: Average, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler
+    ) -> State:
+        """Put the state back. ValueError for a file of another training."""
+        tensors, words = read_tensors(self.path, "checkpoint")
+        if words.get("schema") != _SCHEMA:
+            raise ValueError(f"{self.path}: checkpoint must have the schema {_SCHEMA}, not {words.get('schema')}")
+        if words["model"] != self._signature:
+            raise ValueError(f"{self.path}: checkpoint must be of this model, not of another")
+        kept = json.loads(words["settings"])
+        for name, value in self._settings.items():
+            if kept.get(name) != value:
+                raise ValueError(f"{self.path}: checkpoint must be of {name} {value}, not {kept.get(name)}")
+        parts: dict[str, dict[str, torch.Tensor]] = {part: {} for part in _PARTS}
+        for name, tensor in tensors.items():
+            part, _, rest = name.partition(".")
+            parts[part][rest] = tensor
+        model.load_state_dict(parts["model"])
+        if average.module is not model:
+            average.module.load_state_dict(parts["average"])
+        memory: dict[int, dict[str, torch.Tensor]] = {}
+        for name, tensor in parts["optimizer"].items():
+            number, _, rest = name.partition(".")
+            memory.setdefault(int(number), {})[rest] = tensor
+        optimizer.load_state_dict({"state": memory, "param_groups": optimizer.state_dict()["param_groups"]})
+        scaler.load_state_dict(json.loads(words["scaler"]))
+        state = State(*json.loads(words["state"]))
+        average.resume(state.step)
+        return state
+
+
+def _signature(model: nn.Module) -> str:
+    """A digest of the model's modules in words, and of its tensors' names, types and shapes."""
+    modules = [(name, type(module).__name__, module.extra_repr()) for name, module in model.named_modules()]
+    tensors = [(name, str(value.dtype), list(value.shape)) for name, value in model.state_dict().items()]
+    return digest_of(modules, tensors)

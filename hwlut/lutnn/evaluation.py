@@ -1,0 +1,85 @@
+"""A model's figure on the test data of its task."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, default_collate
+
+from hwlut.lutnn.processes import Processes, processes
+from hwlut.lutnn.randomness import Drawn, keeping_generators
+from hwlut.lutnn.task import Task
+from hwlut.quant.calibration import called
+from hwlut.quant.modes import evaluating
+
+__all__ = ["batches", "evaluate", "moved", "sample", "scored"]
+
+
+def batches(
+    data: Any, keys: list[list[tuple[int, int]]], seed: int, workers: int, device: torch.device
+) -> Iterator[Any]:
+    """The batches of a data set whose items have these pairs of epoch and place, (inputs, targets) on the device."""
+    loader = DataLoader(
+        Drawn(data, seed),
+        batch_sampler=keys,
+        num_workers=workers,
+        multiprocessing_context="fork" if workers else None,  # a task's file cannot be imported by name
+        pin_memory=device.type == "cuda",
+    )
+    for batch in _told(loader):
+        if not isinstance(batch, (tuple, list)) or len(batch) != 2:
+            raise TypeError(f"Task data must be of pairs (input, target), not of {type(batch).__name__}")
+        yield moved(batch, device)
+
+
+def _told(loader: DataLoader[Any]) -> Iterator[Any]:
+    """The batches; what a worker refuses without the traceback that torch puts before it."""
+    try:
+        yield from loader
+    except ValueError as error:
+        if not loader.num_workers:
+            raise
+        raise ValueError(str(error).strip().splitlines()[-1].removeprefix("ValueError: ")) from None
+
+
+def moved(value: Any, device: torch.device) -> Any:
+    """All tensors in tuples, lists and dicts, on the device."""
+    if isinstance(value, torch.Tensor):
+        return value.to(device, non_blocking=True)
+    if isinstance(value, dict):
+        return {name: moved(each, device) for name, each in value.items()}
+    if isinstance(value, (tuple, list)):
+        return type(value)(moved(each, device) for each in value)
+    return value
+
+
+def scored(model: nn.Module, task: Task, group: Processes, batch: int = 100, workers: int = 0) -> float:
+    """The mean of the task's metric over its test data, the processes sharing the work.
+
+    The model runs in evaluation mode without gradients, and is in its modes afterwards.
+    """
+    keys = [(0, place) for place in range(group.rank, len(task.test), group.size)]
+    parts = [keys[start : start + batch] for start in range(0, len(keys), batch)]
+    sums = torch.zeros(2, dtype=torch.float64, device=group.device)
+    with evaluating(model):
+        for inputs, target in batches(task.test, parts, 0, workers, group.device):
+            scores = task.metric(task.logits(called("evaluation", model, inputs)), target)
+            sums += torch.stack([scores.double().sum(), torch.tensor(scores.numel(), device=group.device)])
+    total, count = group.total(sums).tolist()
+    return total / count
+
+
+def evaluate(model: nn.Module, task: Task, *, device: str | torch.device | None = None) -> float:
+    """The mean of the task's metric over its test data: the share of right classes, unless the task has another.
+
+    The model is moved to the device, by default a GPU where there is one. torchrun's processes share the work.
+    """
+    with processes(device) as group, keeping_generators(group.device):
+        return scored(model.to(group.device), task, group)
+
+
+def sample(task: Task) -> Any:
+    """The input of a batch of one: the first test sample's."""
+    inputs, _ = default_collate([task.test[0]])
+    return inputs

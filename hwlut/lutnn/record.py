@@ -1,0 +1,103 @@
+"""The folder of a run: what was asked for, what came out, and where the files lie."""
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from hwlut.fields import shorten
+from hwlut.files import read_bytes, write_atomic
+
+__all__ = ["Record"]
+
+_SCHEMA = "hwlut.lutnn/1"
+_LIMIT = 64 << 20
+
+
+@dataclasses.dataclass
+class Record:
+    """``config.json`` of a run.
+
+    request: what decides the result: the task's name, lookups, which layers, "options". source: the task's file, or the
+    name of the shipped one. layers: the lookup of each replaced layer. left: why others are dense. metrics: by stage,
+    "dense", "converted" and "finetuned", as far as the run has come.
+    """
+
+    folder: Path
+    request: dict[str, Any]
+    source: str | None = None
+    layers: dict[str, Any] = dataclasses.field(default_factory=dict)
+    left: dict[str, str] = dataclasses.field(default_factory=dict)
+    metrics: dict[str, float] = dataclasses.field(default_factory=dict)
+
+    @property
+    def dense(self) -> Path:
+        """The dense model's state."""
+        return self.folder / "dense.safetensors"
+
+    @property
+    def converted(self) -> Path:
+        """The state after conversion."""
+        return self.folder / "converted.safetensors"
+
+    @property
+    def student(self) -> Path:
+        """The state after finetuning."""
+        return self.folder / "student.safetensors"
+
+    @property
+    def units(self) -> Path:
+        """The folder of the layers' parameter tables."""
+        return self.folder / "units"
+
+    def write(self) -> None:
+        """Keep the record as it is now."""
+        content = {"schema": _SCHEMA} | {name: getattr(self, name) for name in _KEYS}
+        write_atomic(_file(self.folder), json.dumps(content, indent=1) + "\n")
+
+    @classmethod
+    def started(cls, folder: Path, request: dict[str, Any], source: str | None) -> "Record":
+        """That of a folder, new or of the same request; ValueError for one of another."""
+        request = json.loads(json.dumps(request))
+        if not _file(folder).exists():
+            if folder.exists() and not folder.is_dir():
+                raise ValueError(f"{folder}: run must be kept in a folder, not in a file")
+            return cls(folder, request, source)
+        found = cls.read(folder)
+        was = _flat(found.request)
+        for name, value in _flat(request).items():
+            if was.get(name) != value:
+                told = f"{name} {shorten(value)}, not {shorten(was.get(name))}"
+                raise ValueError(f"{_file(folder)}: run must be of {told}")
+        return found
+
+    @classmethod
+    def read(cls, folder: Path) -> "Record":
+        """That of a folder with a run; ValueError, naming the file, where there is none or it is damaged."""
+        path = _file(folder)
+        try:
+            content = json.loads(read_bytes(path, _LIMIT))
+        except (json.JSONDecodeError, UnicodeDecodeError, RecursionError):
+            raise ValueError(f"{path}: run must be a JSON object") from None
+        if not isinstance(content, dict) or content.get("schema") != _SCHEMA or set(content) != {"schema", *_KEYS}:
+            raise ValueError(f"{path}: run must be an object of schema, which is {_SCHEMA}, {', '.join(_KEYS)}")
+        for name in ("request", "layers", "left", "metrics"):
+            if not isinstance(content[name], dict):
+                raise ValueError(f"{path}: {name} must be an object, not {shorten(content[name])}")
+        if not all(isinstance(each, float) and math.isfinite(each) for each in content["metrics"].values()):
+            raise ValueError(f"{path}: metrics must be numbers, not {shorten(content['metrics'])}")
+        return cls(folder, **{name: content[name] for name in _KEYS})
+
+
+_KEYS = tuple(field.name for field in dataclasses.fields(Record) if field.name != "folder")
+
+
+def _file(folder: Path) -> Path:
+    return folder / "config.json"
+
+
+def _flat(request: dict[str, Any]) -> dict[str, Any]:
+    """A request with its options beside the rest."""
+    options = request.get("options")
+    return {**request, "options": None, **options} if isinstance(options, dict) else request
