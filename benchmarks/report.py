@@ -35,7 +35,8 @@ class Row:
     name: what was measured. unit: of `ours` and `baseline`. ours: our figure, None where this
     machine cannot run it. against: what the baseline is, in words. baseline: its figure, None where
     there is none to compare with.
-    sense: "<=" or ">=". target: the bound. bounds: what the target bounds, "ours" or "ratio".
+    sense: "<=" or ">=". target: the bound, None where the figure only stands beside others.
+    bounds: what the target bounds, "ours" or "ratio".
     """
 
     name: str
@@ -44,7 +45,7 @@ class Row:
     against: str | None = None
     baseline: float | None = None
     sense: str = "<="
-    target: float
+    target: float | None = None
     bounds: str = "ours"
 
     @property
@@ -54,8 +55,8 @@ class Row:
 
     @property
     def holds(self) -> bool | None:
-        """Whether the target is reached; None where nothing was run."""
-        if self.ours is None:
+        """Whether the target is reached; None where nothing was run or there is none."""
+        if self.ours is None or self.target is None:
             return None
         figure = self.ours if self.bounds == "ours" else self.ratio
         if figure is None:
@@ -136,8 +137,8 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 def _cells(row: Mapping[str, Any]) -> list[str]:
     baseline = "-" if row["baseline"] is None else f"{_figure(row['baseline'], row['unit'])} ({row['against']})"
     ratio = "-" if row["ratio"] is None else f"{row['ratio']:.3g}"
-    target = f"ratio {row['sense']} {row['target']:g}"
-    if row["bounds"] == "ours":
+    target = "-" if row["target"] is None else f"ratio {row['sense']} {row['target']:g}"
+    if row["target"] is not None and row["bounds"] == "ours":
         target = f"{row['sense']} {_figure(row['target'], row['unit'])}"
     ours = "not run" if row["ours"] is None else _figure(row["ours"], row["unit"])
     return [row["name"], ours, baseline, ratio, target, {True: "yes", False: "NO", None: "-"}[row["holds"]]]
