@@ -1,6 +1,6 @@
 """Networks for digits on look-ups: sub-vectors, encoders and table bits beside dense integers, over several seeds.
 
-    python -m examples.lut_study [--model vit|cnn] [--seeds 3]
+    python -m examples.lookups_mnist [--model vit|cnn] [--seeds 3]
 
 A dense network is trained; every linear layer and convolution but the first and the last is then replaced, and each
 variant is finetuned alike, the dense network its teacher. Some 40 minutes on one core for each model.
