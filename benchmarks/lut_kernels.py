@@ -12,13 +12,15 @@ from benchmarks.timing import medians
 from hwlut import Fixed, LutMatmul, Requantize
 from hwlut.ops import LutTables, implementation, lut_encode, lut_matmul, lut_scan, lut_tables
 
-__all__ = ["kernel_rows"]
+__all__ = ["kernel_rows", "random_unit"]
 
 _FLOAT, _INTEGERS = "torch float32 matmul", "torch._int_mm"
 _REPEATS = 21
 
 
-def _unit(encoder: str, *, k: int, v: int, size: int, table_bits: int = 8, requantized: bool = False) -> LutMatmul:
+def random_unit(
+    encoder: str, *, k: int, v: int, size: int, table_bits: int = 8, requantized: bool = False
+) -> LutMatmul:
     """Random integers, `size` inputs and as many outputs."""
     rng = np.random.default_rng(0)
     codebooks, half = size // v, 1 << (table_bits - 1)
@@ -43,15 +45,15 @@ def kernel_rows(size: int = 512) -> list[Row]:
     Every time is of results that equal the unit's definition.
     """
     assert implementation("lut_matmul", "cpu") == "kernel"
-    tree = _unit("tree", k=16, v=8, size=size)
-    squares = _unit("l2", k=16, v=32, size=size)
+    tree = random_unit("tree", k=16, v=8, size=size)
+    squares = random_unit("l2", k=16, v=32, size=size)
     rows = _rows("tree, v 8", tree, 1024, whole=(1 / 8, 1 / 1.5))
     rows += _rows("integer L2, v 32", squares, 4096, whole=(1 / 12, None))
     for label, unit, count in (
-        ("tree, v 8, requantized", _unit("tree", k=16, v=8, size=size, requantized=True), 1024),
-        ("tree, v 8, int4 table", _unit("tree", k=16, v=8, size=size, table_bits=4), 1024),
-        ("tree, v 8, K 256", _unit("tree", k=256, v=8, size=size), 1024),
-        ("integer L1, v 32", _unit("l1", k=16, v=32, size=size), 4096),
+        ("tree, v 8, requantized", random_unit("tree", k=16, v=8, size=size, requantized=True), 1024),
+        ("tree, v 8, int4 table", random_unit("tree", k=16, v=8, size=size, table_bits=4), 1024),
+        ("tree, v 8, K 256", random_unit("tree", k=256, v=8, size=size), 1024),
+        ("integer L1, v 32", random_unit("l1", k=16, v=32, size=size), 4096),
     ):
         rows += _rows(label, unit, count)
     with _at_most("avx2"):
