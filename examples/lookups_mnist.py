@@ -3,7 +3,7 @@
     python -m examples.lookups_mnist [--model vit|cnn] [--seeds 3]
 
 A dense network is trained; every linear layer and convolution but the first and the last is then replaced, and each
-variant is finetuned alike, the dense network its teacher. Some 40 minutes on one core for each model.
+variant is finetuned alike, the dense network its teacher. An hour and more on one core for each model.
 """
 
 import argparse
