@@ -53,7 +53,7 @@ def refit_batches(
     return normal.table(float(ridge), prior).float()
 
 
-def ridge_prototypes(data: Tensor, indices: Tensor, k: int, v: int, *, ridge: float = 1.0, fill: float = 0.0) -> Tensor:
+def ridge_prototypes(data: Tensor, indices: Tensor, k: int, v: int, *, ridge: float = 1.0) -> Tensor:
     """Prototypes over all inputs, float32 [C, K, D], for the indices [N, C] that an encoder gives to data [N, D].
 
     The means of the sub-vectors in each bucket, on a codebook's own inputs and zero elsewhere, and a `refit` of what is

@@ -41,7 +41,7 @@ def learn(rows: torch.Tensor, weight: torch.Tensor, lookup: Lookup, v: int, quan
         numbers = kmeans(real, lookup.k, v, seed=lookup.seed, iterations=lookup.iterations).prototypes
     codes, _, zero_point = quantizer.quantize(numbers)
     numbers = quantizer.values(codes)
-    indices = _encoded(quantizer.codes(rows), codes, dimensions, w.shape[2], lookup, v, int(zero_point)).long()
+    indices = _encoded(quantizer.codes(rows), codes, dimensions, lookup, v, int(zero_point)).long()
     if dimensions is None:
         prototypes = numbers
         spread = (sub - _picked(prototypes, indices)).square().sum(-1).mean()
@@ -61,7 +61,6 @@ def _encoded(
     rows: torch.Tensor,
     numbers: torch.Tensor,
     dimensions: torch.Tensor | None,
-    outputs: int,
     lookup: Lookup,
     v: int,
     zero_point: int,
