@@ -18,9 +18,10 @@ from torch import nn
 
 from examples import lut_cnn_mnist, lut_vit_mnist
 from hwlut import Fixed, Multiplier
-from hwlut.lutnn import Costs, Finetune, Task, costs, evaluate, finetune, replace, sample
+from hwlut.lutnn import Costs, costs, replace
 from hwlut.nn import Approximate, Lookup, convert
 from hwlut.quant import Quantizer
+from hwlut.train import Finetune, Task, evaluate, finetune, sample
 
 TASKS = {"vit": lut_vit_mnist.task, "cnn": lut_cnn_mnist.task}
 EPOCHS = {"vit": 30, "cnn": 10}  # of finetuning

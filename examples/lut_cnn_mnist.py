@@ -2,7 +2,7 @@
 
 from examples.data import Digits, mnist
 from examples.models import ResNet
-from hwlut.lutnn import Finetune, Task
+from hwlut.train import Finetune, Task
 
 __all__ = ["task"]
 

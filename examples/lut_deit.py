@@ -14,8 +14,9 @@ from pathlib import Path
 
 from torch import nn
 
-from hwlut.lutnn import Finetune, ImageFolder, Task, run
+from hwlut.lutnn import run
 from hwlut.nn import Lookup
+from hwlut.train import Finetune, ImageFolder, Task
 
 __all__ = ["LOOKUP", "OPTIONS", "names", "task"]
 

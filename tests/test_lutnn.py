@@ -17,25 +17,14 @@ from torch.nn import functional as F
 from torch.utils.data import Dataset, TensorDataset
 
 from hwlut import Fixed
-from hwlut.lutnn import (
-    Finetune,
-    ImageFolder,
-    Task,
-    evaluate,
-    finetune,
-    load_state,
-    open_run,
-    replace,
-    run,
-    save_state,
-    warm_start,
-)
-from hwlut.lutnn.average import Average
+from hwlut.lutnn import open_run, replace, run
 from hwlut.lutnn.lookups import from_json, to_json
-from hwlut.lutnn.losses import Losses
-from hwlut.lutnn.randomness import Drawn
 from hwlut.nn import Lookup, LutConv2d, LutLinear, convert
 from hwlut.quant import Quantizer
+from hwlut.train import Finetune, ImageFolder, Task, evaluate, finetune, load_state, save_state, warm_start
+from hwlut.train.average import Average
+from hwlut.train.losses import Losses
+from hwlut.train.randomness import Drawn
 
 ROOT = Path(__file__).resolve().parent.parent
 LOOKUP = Lookup(k=8, v=4)
@@ -405,7 +394,7 @@ def test_a_stopped_training_goes_on_to_the_same_weights(ema, tmp_path):
 
 
 def test_checkpoints_between_evaluations(tmp_path, monkeypatch):
-    monkeypatch.setattr("hwlut.lutnn.training._SECONDS", 0.0)
+    monkeypatch.setattr("hwlut.train.training._SECONDS", 0.0)
     whole, dense = looked_up()
     fresh = copy.deepcopy(whole)
     expected = finetune(whole, toy(), RESUMED, teacher=dense)
@@ -587,7 +576,7 @@ TASK_FILE = """
 import torch
 from torch import nn
 from torch.utils.data import TensorDataset
-from hwlut.lutnn import Finetune, Task
+from hwlut.train import Finetune, Task
 from beside import HIDDEN
 
 def model():
@@ -614,8 +603,8 @@ def task_file(tmp_path):
 def test_tasks_are_files(task_file):
     assert Task.load(task_file).name == "product"
     for content, message in (
-        ("", r"a task file must define task\(\), which returns a hwlut.lutnn.Task"),
-        ("def task(): return 3", r"task\(\) must return a hwlut.lutnn.Task, not int"),
+        ("", r"a task file must define task\(\), which returns a hwlut.train.Task"),
+        ("def task(): return 3", r"task\(\) must return a hwlut.train.Task, not int"),
         ("def task(): raise KeyError('data')", r"task\(\) raised KeyError: 'data'"),
         ("import missing_package", "cannot be run: ModuleNotFoundError: No module named 'missing_package'"),
         ("def task(:", "cannot be run: SyntaxError: .*"),
@@ -734,7 +723,8 @@ TOGETHER = """
 import os
 from pathlib import Path
 import torch
-from hwlut.lutnn import Finetune, Task, run, save_state
+from hwlut.lutnn import run
+from hwlut.train import Finetune, Task, save_state
 from hwlut.nn import Lookup
 torch.set_num_threads(1)
 folder = Path({folder!r})

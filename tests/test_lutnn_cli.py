@@ -14,7 +14,7 @@ TASK = """
 import torch
 from torch import nn
 from torch.utils.data import TensorDataset
-from hwlut.lutnn import Finetune, Task
+from hwlut.train import Finetune, Task
 
 def model():
     return nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 2))

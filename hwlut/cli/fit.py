@@ -4,17 +4,14 @@ import re
 from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
+from hwlut.cli.machine import dask_executor
 from hwlut.cli.screen import columns, emit, progress
 from hwlut.cli.table import Domain, Json, writing
-from hwlut.errors import ToolError
 from hwlut.fixed import Fixed
-
-if TYPE_CHECKING:
-    from concurrent.futures import Executor
 
 __all__ = ["fit"]
 
@@ -220,24 +217,13 @@ def _is_given(context: typer.Context, name: str) -> bool:
 def _fit_all(folder: Path, dask: str | None, as_json: bool) -> None:
     from hwlut.fit.catalogue import fit_catalogue
 
-    executor = None if dask is None else _dask_executor(dask)
+    executor = None if dask is None else dask_executor(dask)
     with writing(folder), progress("fit") as step:
         paths = fit_catalogue(folder, executor, step)
     if as_json:
         emit({"tables": [str(path) for path in paths]})
     else:
         columns([[str(path)] for path in paths])
-
-
-def _dask_executor(address: str) -> "Executor":
-    try:
-        from distributed import Client
-    except ImportError:
-        raise ToolError("dask", "not found", "install it with: pip install 'hwlut[dask]'") from None
-    try:
-        return Client(address).get_executor()
-    except (OSError, ValueError) as error:
-        raise ToolError("dask", f"no scheduler at {address} ({error})", "start one with: dask scheduler") from None
 
 
 def _scales(text: str) -> tuple[int, ...]:

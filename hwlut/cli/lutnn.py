@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hwlut.cli.form import Banks, Tile
+from hwlut.cli.machine import Device, Threads, set_threads
 from hwlut.cli.screen import columns, emit, note, progress
 from hwlut.cli.table import Json, writing
+from hwlut.cli.tasks import file_source
 
 if TYPE_CHECKING:
     from hwlut.lutnn import Result
@@ -18,8 +20,6 @@ __all__ = ["app"]
 app = typer.Typer(rich_markup_mode=None)
 
 Run = Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a finished run.")]
-Device = Annotated[str | None, typer.Option(help="Such as cpu or cuda:1; a GPU where there is one unless given.")]
-Threads = Annotated[int | None, typer.Option(help="Of torch; its own number unless given.")]
 
 
 @app.callback()
@@ -71,10 +71,11 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Train a dense network, put look-ups in the place of its products, and finetune it."""
-    from hwlut.lutnn import Finetune, run
+    from hwlut.lutnn import run
     from hwlut.nn import Lookup
+    from hwlut.train import Finetune, Task
 
-    _set_threads(threads)
+    set_threads(threads)
     lookup = Lookup(k=k, v=v, encoder=encoder, table_bits=table_bits, per_output=per_output, tied=tied, seed=seed)
     options = Finetune(
         epochs=epochs,
@@ -87,7 +88,8 @@ def train(
         seed=seed,
         workers=workers,
     )
-    opened, source = _opened(task)
+    source = file_source(task)
+    opened = Task.load(task)
     path = folder or Path(opened.name)
     if (path / "config.json").exists() and not resume:
         raise ValueError(f"{path} holds a run: go on with it by --resume, or give another -o")
@@ -122,10 +124,10 @@ def train(
 @app.command("eval")
 def evaluate(run: Run, device: Device = None, threads: Threads = None, as_json: Json = False) -> None:
     """Measure a finished run again, from its files."""
-    from hwlut.lutnn import evaluate as measured
     from hwlut.lutnn import open_run
+    from hwlut.train import evaluate as measured
 
-    _set_threads(threads)
+    set_threads(threads)
     record, task, model = open_run(run)
     found = measured(model, task, device=device)
     if as_json:
@@ -137,7 +139,8 @@ def evaluate(run: Run, device: Device = None, threads: Threads = None, as_json: 
 @app.command("cost")
 def cost(run: Run, banks: Banks = None, tile: Tile = None, as_json: Json = False) -> None:
     """Count operations, look-ups, bytes and cycles of a finished run's network, beside those of the dense one."""
-    from hwlut.lutnn import costs, open_run, sample
+    from hwlut.lutnn import costs, open_run
+    from hwlut.train import sample
 
     _, task, model = open_run(run)
     found = costs(model, sample(task), banks, tile)
@@ -157,6 +160,7 @@ def export(
 ) -> None:
     """Write what runs a finished run's network: parameter tables, C or ONNX."""
     from hwlut import lutnn
+    from hwlut.train import sample
 
     if not (units or c or onnx):
         raise ValueError("export must be given --units, --c FILE or --onnx FILE")
@@ -173,31 +177,12 @@ def export(
     if onnx is not None:
         written["onnx"] = onnx
         with writing(onnx):
-            lutnn.export_onnx(model, lutnn.sample(task), onnx)
+            lutnn.export_onnx(model, sample(task), onnx)
     told = {name: str(path) for name, path in written.items()}
     if as_json:
         emit({"run": str(run)} | told)
     else:
         columns(list(told.items()))
-
-
-def _opened(given: str) -> Any:
-    """The task of a file, and what finds it again: the file's full path, or the name of the shipped one."""
-    from hwlut.lutnn.task import Task, task_file
-
-    path, shipped = task_file(given)
-    if shipped:
-        note(f"no file {given}: taking the shipped example {path}")
-    return Task.load(path), path.stem if shipped else str(path.resolve())
-
-
-def _set_threads(threads: int | None) -> None:
-    import torch
-
-    if threads is not None:
-        if threads < 1:
-            raise ValueError(f"threads must be at least 1, not {threads}")
-        torch.set_num_threads(threads)
 
 
 def _told(task: str, result: "Result") -> dict[str, Any]:

@@ -9,18 +9,18 @@ from typing import Any
 import torch
 from torch import nn
 
-from hwlut.lutnn.evaluation import batches, scored
 from hwlut.lutnn.layers import save_units
 from hwlut.lutnn.lookups import from_json, rebuild, to_json
-from hwlut.lutnn.options import Finetune
-from hwlut.lutnn.processes import Processes, processes
-from hwlut.lutnn.randomness import draw, keeping_generators
 from hwlut.lutnn.record import Record
 from hwlut.lutnn.replacement import replace
-from hwlut.lutnn.states import load_state, save_state, warm_start
-from hwlut.lutnn.task import Task
-from hwlut.lutnn.training import Evaluation, finetune
 from hwlut.nn import Lookup
+from hwlut.train.evaluation import batches, scored
+from hwlut.train.options import Finetune
+from hwlut.train.processes import Processes, processes
+from hwlut.train.randomness import draw, keeping_generators
+from hwlut.train.states import load_state, save_state, warm_start
+from hwlut.train.task import Task
+from hwlut.train.training import Evaluation, finetune
 
 __all__ = ["Result", "open_run", "run"]
 

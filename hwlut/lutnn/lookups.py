@@ -9,10 +9,10 @@ from typing import Any
 from torch import nn
 
 from hwlut.fields import shorten
-from hwlut.lutnn.states import load_state
 from hwlut.nn import Lookup, convert
 from hwlut.quant import Quantizer
-from hwlut.quant.steps import RealSteps
+from hwlut.quant.steps import MultiplierSteps, RealSteps
+from hwlut.train.states import load_state
 from hwlut.units.lut_matmul import CODE
 
 __all__ = ["from_json", "rebuild", "to_json"]
@@ -25,7 +25,7 @@ def to_json(lookup: Lookup) -> dict[str, Any]:
     if quantizer is not None:
         real = isinstance(quantizer.steps, RealSteps)
         content["activations"] = {
-            "steps": "real" if real else "power_of_two",
+            "steps": quantizer.steps.kind,
             "scales": None if real else list(quantizer.scales),
             "symmetric": quantizer.symmetric,
             "source": quantizer.source,
@@ -33,6 +33,8 @@ def to_json(lookup: Lookup) -> dict[str, Any]:
             "percentile": quantizer.percentile,
             "momentum": quantizer.momentum,
         }
+        if isinstance(quantizer.steps, MultiplierSteps):
+            content["activations"]["multiplier_bits"] = quantizer.steps.bits
     return content
 
 

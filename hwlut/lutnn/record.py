@@ -8,6 +8,7 @@ from typing import Any
 
 from hwlut.fields import shorten
 from hwlut.files import read_bytes, write_atomic
+from hwlut.train.request import same_request
 
 __all__ = ["Record"]
 
@@ -65,11 +66,7 @@ class Record:
                 raise ValueError(f"{folder}: run must be kept in a folder, not in a file")
             return cls(folder, request, source)
         found = cls.read(folder)
-        was = _flat(found.request)
-        for name, value in _flat(request).items():
-            if was.get(name) != value:
-                told = f"{name} {shorten(value)}, not {shorten(was.get(name))}"
-                raise ValueError(f"{_file(folder)}: run must be of {told}")
+        same_request(_file(folder), found.request, request)
         return found
 
     @classmethod
@@ -95,9 +92,3 @@ _KEYS = tuple(field.name for field in dataclasses.fields(Record) if field.name !
 
 def _file(folder: Path) -> Path:
     return folder / "config.json"
-
-
-def _flat(request: dict[str, Any]) -> dict[str, Any]:
-    """A request with its options beside the rest."""
-    options = request.get("options")
-    return {**request, "options": None, **options} if isinstance(options, dict) else request

@@ -1,7 +1,9 @@
 """The processes that train together: those torchrun started, or this one alone."""
 
+import functools
+import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -9,6 +11,9 @@ import torch
 from torch import distributed
 
 __all__ = ["Processes", "processes"]
+
+
+_JOINED = itertools.count()
 
 
 class Processes(NamedTuple):
@@ -28,6 +33,12 @@ class Processes(NamedTuple):
         if self.size > 1:
             distributed.barrier()
 
+    def agree(self, tensors: Iterable[torch.Tensor]) -> None:
+        """Let all have the values of the first, in place."""
+        if self.size > 1:
+            for tensor in tensors:
+                distributed.broadcast(tensor.detach(), 0)
+
     def total(self, numbers: torch.Tensor) -> torch.Tensor:
         """The sum over all processes, in place."""
         if self.size > 1:
@@ -44,7 +55,10 @@ def processes(device: str | torch.device | None = None) -> Iterator[Processes]:
     chosen = _device(device)
     joins = "RANK" in os.environ and "WORLD_SIZE" in os.environ and not distributed.is_initialized()
     if joins:
-        distributed.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+        store, rank, size = _meeting()
+        own = distributed.PrefixStore(f"hwlut.{next(_JOINED)}", store)  # or an older group's addresses would be found
+        backend = "nccl" if chosen.type == "cuda" else "gloo"
+        distributed.init_process_group(backend, store=own, rank=rank, world_size=size)
     try:
         if distributed.is_initialized():
             yield Processes(distributed.get_rank(), distributed.get_world_size(), chosen)
@@ -53,6 +67,12 @@ def processes(device: str | torch.device | None = None) -> Iterator[Processes]:
     finally:
         if joins:
             distributed.destroy_process_group()
+
+
+@functools.cache
+def _meeting() -> tuple[distributed.Store, int, int]:
+    """Where the processes find one another, this one's place, and how many there are."""
+    return next(distributed.rendezvous("env://"))
 
 
 def _device(given: str | torch.device | None) -> torch.device:

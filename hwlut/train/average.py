@@ -30,6 +30,11 @@ class Average:
         if self._averaged is not None:
             self._averaged.update_parameters(model)
 
+    def restart(self, model: nn.Module) -> None:
+        """Forget the past: the average is what the model is now."""
+        if self._averaged is not None:
+            self.module.load_state_dict(model.state_dict())
+
     def resume(self, steps: int) -> None:
         """Go on after so many steps, of which the module's state has been loaded."""
         self._steps = steps

@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch.utils.data import Dataset
 
-__all__ = ["Drawn", "draw", "keeping_generators"]
+__all__ = ["Drawn", "draw", "keeping_generators", "number_of"]
 
 
 def draw(device: torch.device, *parts: int) -> None:
     """Start torch's generators of the CPU and of `device` anew, from integers."""
-    number = _number(*parts)
+    number = number_of(*parts)
     torch.default_generator.manual_seed(number)
     if device.type == "cuda":
         with torch.cuda.device(device):
@@ -39,13 +39,14 @@ class Drawn(Dataset[Any]):
     def __getitem__(self, key: tuple[int, int]) -> Any:
         epoch, place = key
         before = torch.get_rng_state()
-        torch.default_generator.manual_seed(_number(self.seed, epoch, place))
+        torch.default_generator.manual_seed(number_of(self.seed, epoch, place))
         try:
             return self.data[place]
         finally:
             torch.set_rng_state(before)
 
 
-def _number(*parts: int) -> int:
+def number_of(*parts: int) -> int:
+    """A seed, 63 bits, made of integers."""
     text = ",".join(map(str, parts)).encode()
     return int.from_bytes(hashlib.sha256(text).digest()[:8], "little") >> 1

@@ -14,10 +14,12 @@ from torch import nn
 from torch.nn import functional as F
 
 from hwlut.fields import shorten
-from hwlut.lutnn.options import Finetune
 from hwlut.share import share
+from hwlut.train.options import Finetune
 
 __all__ = ["Task", "cross_entropy", "logits_of", "task_file", "top1"]
+
+_SHIPPED = ("lut_", "search_")
 
 
 def logits_of(output: Any) -> torch.Tensor:
@@ -90,13 +92,13 @@ class Task:
         path, _ = task_file(given)
         define = getattr(_imported(path), "task", None)
         if not callable(define):
-            raise ValueError(f"{path}: a task file must define task(), which returns a hwlut.lutnn.Task")
+            raise ValueError(f"{path}: a task file must define task(), which returns a hwlut.train.Task")
         try:
             found = define()
         except Exception as error:
             raise ValueError(f"{path}: task() raised {type(error).__name__}: {error}") from error
         if not isinstance(found, Task):
-            raise ValueError(f"{path}: task() must return a hwlut.lutnn.Task, not {type(found).__name__}")
+            raise ValueError(f"{path}: task() must return a hwlut.train.Task, not {type(found).__name__}")
         return found
 
 
@@ -108,7 +110,7 @@ def task_file(given: str | Path) -> tuple[Path, bool]:
             raise ValueError(f"task must be a Python file (.py), not {str(given)!r}")
         return path, False
     shipped = share("examples", path.name.removesuffix(".py") + ".py")
-    names = sorted(file.stem for file in share("examples").glob("lut_*.py"))
+    names = sorted(file.stem for kind in _SHIPPED for file in share("examples").glob(f"{kind}*.py"))
     if str(path.parent) not in (".", "examples") or shipped.stem not in names:
         raise ValueError(f"task must be a Python file or a shipped example ({', '.join(names)}), not {str(given)!r}")
     return shipped, True

@@ -7,13 +7,16 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, default_collate
 
-from hwlut.lutnn.processes import Processes, processes
-from hwlut.lutnn.randomness import Drawn, keeping_generators
-from hwlut.lutnn.task import Task
 from hwlut.quant.calibration import called
 from hwlut.quant.modes import evaluating
+from hwlut.train.processes import Processes, processes
+from hwlut.train.randomness import Drawn, keeping_generators
+from hwlut.train.task import Task
 
-__all__ = ["batches", "evaluate", "moved", "sample", "scored"]
+__all__ = ["batches", "evaluate", "mean_loss", "moved", "sample", "scored"]
+
+
+_BATCH = 100
 
 
 def batches(
@@ -68,6 +71,19 @@ def scored(model: nn.Module, task: Task, group: Processes, batch: int = 100, wor
             sums += torch.stack([scores.double().sum(), torch.tensor(scores.numel(), device=group.device)])
     total, count = group.total(sums).tolist()
     return total / count
+
+
+def mean_loss(model: nn.Module, task: Task, *, device: str | torch.device | None = None) -> float:
+    """The mean loss over the test data of `task`, by samples, without gradients; as `evaluate` else."""
+    with processes(device) as group, keeping_generators(group.device), evaluating(model.to(group.device)):
+        keys = [(0, place) for place in range(group.rank, len(task.test), group.size)]
+        sums = torch.zeros(2, dtype=torch.float64, device=group.device)
+        parts = [keys[start : start + _BATCH] for start in range(0, len(keys), _BATCH)]
+        for keyed, (inputs, target) in zip(parts, batches(task.test, parts, 0, 0, group.device)):
+            loss = task.loss(called("evaluation", model, inputs), target)
+            sums += torch.stack([loss.double() * len(keyed), torch.tensor(len(keyed), device=group.device)])
+        total, count = group.total(sums).tolist()
+        return total / count
 
 
 def evaluate(model: nn.Module, task: Task, *, device: str | torch.device | None = None) -> float:

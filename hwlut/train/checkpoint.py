@@ -8,14 +8,15 @@ import torch
 from torch import nn
 
 from hwlut.files import digest_of
-from hwlut.lutnn.average import Average
-from hwlut.lutnn.options import Finetune
-from hwlut.lutnn.states import read_tensors, write_tensors
+from hwlut.train.average import Average
+from hwlut.train.control import Control
+from hwlut.train.options import Finetune
+from hwlut.train.states import read_tensors, write_tensors
 
 __all__ = ["Checkpoint", "State"]
 
 _SCHEMA = "hwlut.training/1"
-_PARTS = ("model", "average", "optimizer")
+_PARTS = ("model", "average", "optimizer", "control")
 
 
 class State(NamedTuple):
@@ -30,7 +31,7 @@ class Checkpoint:
     """Reads and writes the state of one training.
 
     The file holds weights, averaged weights and the optimizer's memory as tensors, and the `State` and the scaler's
-    in words. No generator's state is needed: `hwlut.lutnn.randomness`.
+    in words. No generator's state is needed: `hwlut.train.randomness`.
 
     Parameters
     ----------
@@ -50,6 +51,7 @@ class Checkpoint:
         average: Average,
         optimizer: torch.optim.Optimizer,
         scaler: torch.amp.GradScaler,
+        control: Control,
     ) -> None:
         """Keep the state."""
         tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
@@ -57,6 +59,7 @@ class Checkpoint:
             tensors |= {f"average.{name}": tensor for name, tensor in average.module.state_dict().items()}
         for number, memory in optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{number}.{name}": value for name, value in memory.items()}
+        tensors |= {f"control.{name}": tensor for name, tensor in control.state().items()}
         words = {
             "schema": _SCHEMA,
             "settings": json.dumps(self._settings),
@@ -67,7 +70,12 @@ class Checkpoint:
         write_tensors(self.path, tensors, words)
 
     def read(
-        self, model: nn.Module, average: Average, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler
+        self,
+        model: nn.Module,
+        average: Average,
+        optimizer: torch.optim.Optimizer,
+        scaler: torch.amp.GradScaler,
+        control: Control,
     ) -> State:
         """Put the state back. ValueError for a file of another training."""
         tensors, words = read_tensors(self.path, "checkpoint")
@@ -83,6 +91,10 @@ class Checkpoint:
         for name, tensor in tensors.items():
             part, _, rest = name.partition(".")
             parts[part][rest] = tensor
+        try:
+            control.resume(parts["control"])
+        except ValueError as error:
+            raise ValueError(f"{self.path}: checkpoint must be of this search: {error}") from None
         model.load_state_dict(parts["model"])
         if average.module is not model:
             average.module.load_state_dict(parts["average"])

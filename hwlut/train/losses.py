@@ -8,10 +8,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from hwlut.lutnn.options import Finetune
-from hwlut.lutnn.task import Task
 from hwlut.nn import LutLayer, LutMultiheadAttention
 from hwlut.quant.calibration import called
+from hwlut.train.options import Finetune
+from hwlut.train.task import Task
 
 __all__ = ["Losses", "looked_up_layers"]
 
