@@ -7,39 +7,9 @@ from torch.nn.utils import parametrize
 from examples.data import Split
 from hwlut import Fixed
 from hwlut.quant import Quantizer
+from hwlut.train.models.encoder import Block, SeriesTransformer
 
-__all__ = ["Attention", "LeNet5", "QuantizedLinear", "ResNet", "VisionTransformer", "accuracy", "train"]
-
-
-class Attention(nn.Module):
-    """Multi-head self-attention over tokens [batch, count, width], of modules that can be replaced by name."""
-
-    def __init__(self, width: int, heads: int):
-        super().__init__()
-        self.heads = heads
-        self.inputs = nn.Linear(width, 3 * width)
-        self.softmax = nn.Softmax(dim=-1)
-        self.output = nn.Linear(width, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        batch, count, width = x.shape
-        query, key, value = self.inputs(x).view(batch, count, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-        weights = self.softmax(query @ key.mT * query.shape[-1] ** -0.5)
-        return self.output((weights @ value).transpose(1, 2).reshape(batch, count, width))
-
-
-class Block(nn.Module):
-    """One pre-norm encoder layer."""
-
-    def __init__(self, width: int, heads: int):
-        super().__init__()
-        self.norm1, self.attention = nn.LayerNorm(width), Attention(width, heads)
-        self.norm2 = nn.LayerNorm(width)
-        self.mlp = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = x + self.attention(self.norm1(x))
-        return x + self.mlp(self.norm2(x))
+__all__ = ["LeNet5", "QuantizedLinear", "ResNet", "SeriesTransformer", "VisionTransformer", "accuracy", "train"]
 
 
 class VisionTransformer(nn.Module):

@@ -8,8 +8,10 @@ import shutil
 import pytest
 
 INSTALLED = (
+    "aeon",
     "cocotb",
     "cocotbext",
+    "datasets",
     "g++",
     "gcc",
     "hatchling",
@@ -23,7 +25,9 @@ INSTALLED = (
     "onnxscript",
     "perl",
     "qflow-tech-osu018",
+    "sklearn",
     "sta",
+    "tensorboard",
     "transformers",
     "verilator",
     "yosys",

