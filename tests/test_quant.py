@@ -229,7 +229,7 @@ def test_shown_in_one_line():
 
 def test_bad_arguments_are_refused():
     cases = [
-        (lambda: Quantizer(8), TypeError, "Quantizer format must be a Fixed, not 8"),
+        (lambda: Quantizer(8), TypeError, "Quantizer format must be a Fixed or a Minifloat, not 8"),
         (lambda: Quantizer(Fixed(25)), ValueError, "Quantizer format bits must be from 2 to 24, not 25"),
         (
             lambda: Quantizer(Fixed(8, 3), source="learned"),
@@ -245,7 +245,7 @@ def test_bad_arguments_are_refused():
         (
             lambda: Quantizer(Fixed(8), method="max"),
             ValueError,
-            "Quantizer method must be one of minmax, ema, percentile, mse, not 'max'",
+            "Quantizer method must be one of minmax, ema, percentile, mse, mx, not 'max'",
         ),
         (
             lambda: Quantizer(Fixed(8))(torch.ones(1)),

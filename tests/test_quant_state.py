@@ -199,11 +199,15 @@ def test_inputs_of_other_channels_are_refused():
 
 
 OPTIONS = [
-    ({"steps": "float"}, ValueError, "Quantizer steps must be one of power_of_two, real, not 'float'"),
+    ({"steps": "float"}, ValueError, "Quantizer steps must be one of power_of_two, real, multiplier, not 'float'"),
     ({"source": "given"}, ValueError, "Quantizer source must be one of static, dynamic, learned, not 'given'"),
     ({"source": ["static"]}, ValueError, "Quantizer source must be one of static, dynamic, learned, not ['static']"),
-    ({"method": "max"}, ValueError, "Quantizer method must be one of minmax, ema, percentile, mse, not 'max'"),
-    ({"granularity": "row"}, ValueError, "Quantizer granularity must be one of tensor, channel, token, not 'row'"),
+    ({"method": "max"}, ValueError, "Quantizer method must be one of minmax, ema, percentile, mse, mx, not 'max'"),
+    (
+        {"granularity": "row"},
+        ValueError,
+        "Quantizer granularity must be one of tensor, channel, token, block, not 'row'",
+    ),
     ({"axis": 0.5}, TypeError, "Quantizer axis must be an integer, not 0.5"),
     ({"symmetric": 1}, TypeError, "Quantizer symmetric must be true or false, not 1"),
     ({"percentile": "99"}, TypeError, "Quantizer percentile must be a number, not '99'"),
@@ -229,7 +233,7 @@ OPTIONS = [
     (
         {"source": "dynamic", "method": "ema"},
         ValueError,
-        "Quantizer method must be minmax where the source is dynamic, not ema",
+        "Quantizer method must be minmax or mx where the source is dynamic, not ema",
     ),
     (
         {"source": "learned", "method": "ema"},

@@ -3,6 +3,8 @@
 from hwlut.ops.approx_expansion import ExpandedWeights, expand_weights
 from hwlut.ops.approx_matmul import approx_matmul, approx_matmul_path
 from hwlut.ops.evaluate import evaluate, table
+from hwlut.ops.fake_quantize import fake_quantize
+from hwlut.ops.group_bounds import group_bounds
 from hwlut.ops.lookup import lookup
 from hwlut.ops.lut_matmul import lut_encode, lut_matmul, lut_scan
 from hwlut.ops.lut_tables import LutTables, lut_tables
@@ -17,6 +19,8 @@ __all__ = [
     "approx_matmul_path",
     "evaluate",
     "expand_weights",
+    "fake_quantize",
+    "group_bounds",
     "implementation",
     "lookup",
     "lut_encode",

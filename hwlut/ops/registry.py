@@ -10,7 +10,7 @@ import torch
 
 from hwlut.errors import ToolError
 
-__all__ = ["register", "implementation"]
+__all__ = ["register", "implementation", "standing_alone"]
 
 _LIBRARY = torch.library.Library("hwlut", "DEF")
 _DEVICES = ("cpu", "cuda")
@@ -76,3 +76,9 @@ def implementation(name: str, device: str) -> str:
         if value not in known:
             raise ValueError(f"implementation {label} must be one of {', '.join(known)}, not {value!r}")
     return "torch" if _chosen(name, device) is _OPERATORS[name].definition else "kernel"
+
+
+def standing_alone() -> bool:
+    """Whether torch exports a program, which others may run without these operators."""
+    exporting = getattr(torch.compiler, "is_exporting", torch.onnx.is_in_onnx_export)  # torch 2.6 lacks it
+    return bool(exporting())

@@ -1,12 +1,14 @@
-"""The arithmetic of quantization, once: real values to codes at a step and a zero point, and the gradient."""
+"""Real values and codes of a format, at a step and a zero point."""
 
 from typing import NamedTuple
 
 import torch
 
-from hwlut.fixed import Fixed
+from hwlut.ops.fake_quantize import Held, fake_quantize, real
+from hwlut.ops.fake_quantize import hold as held
+from hwlut.quant.formats import Format, integers_of, significant_bits
 
-__all__ = ["Quantized", "fake_quantized", "held_codes"]
+__all__ = ["Quantized", "fake_quantized", "held_codes", "hold"]
 
 
 class Quantized(NamedTuple):
@@ -25,53 +27,29 @@ class Quantized(NamedTuple):
         return (self.codes - self.zero_point).float() * self.step
 
 
-class Held(NamedTuple):
-    """Real values in steps from zero: as they are, saturated, and rounded too."""
-
-    scaled: torch.Tensor
-    clipped: torch.Tensor
-    rounded: torch.Tensor
+def hold(x: torch.Tensor, step: torch.Tensor, zero_point: torch.Tensor | None, format: Format) -> Held:
+    """Real values in steps from zero, held by the codes of a format."""
+    return held(x, step, zero_point, format.min, format.max, significant_bits(format))
 
 
-def real(x: torch.Tensor) -> torch.Tensor:
-    """`x` in the type that it is quantized in: float64 for float64, float32 for all others."""
-    return x if x.dtype == torch.float64 else x.float()
-
-
-def hold(x: torch.Tensor, step: torch.Tensor, zero_point: torch.Tensor | None, format: Fixed) -> Held:
-    """``x / step``, divided in the type of `real`, saturated to the codes, rounded half to even; NaN stays NaN."""
-    scaled = real(x) / step
-    if zero_point is None:
-        clipped = scaled.clamp(format.min, format.max)
-    else:
-        zero = zero_point.to(scaled.dtype)
-        clipped = scaled.clamp(format.min - zero, format.max - zero)
-    return Held(scaled, clipped, torch.round(clipped))
-
-
-def held_codes(x: torch.Tensor, step: torch.Tensor, zero_point: torch.Tensor | None, format: Fixed) -> torch.Tensor:
-    """int32 codes of real values; NaN gets that of zero."""
+def held_codes(x: torch.Tensor, step: torch.Tensor, zero_point: torch.Tensor | None, format: Format) -> torch.Tensor:
+    """int32 codes of real values; NaN gets that of zero. ValueError where int32 does not hold the format."""
+    integers_of(format)
     codes = hold(x.detach(), step.detach(), zero_point, format).rounded.nan_to_num(0.0).to(torch.int32)
     return codes if zero_point is None else codes + zero_point
 
 
 def fake_quantized(
-    x: torch.Tensor, step: torch.Tensor, zero_point: torch.Tensor | None, format: Fixed, margin: bool
+    x: torch.Tensor, step: torch.Tensor, zero_point: torch.Tensor | None, format: Format, margin: bool
 ) -> torch.Tensor:
-    """The values of the codes of `x`, in its type; NaN stays NaN.
-
-    The gradient of x is 1 where it rounds to a code of the format, else 0. That of the step, where it has one, is
-    code - x / step in the range and the end code outside it, both counted from zero. For it, the range ends half a step
-    beyond the end codes (`margin`; Jain et al., "Trained Quantization Thresholds", MLSys 2020) or at them
-    (Esser et al., "Learned Step Size Quantization", ICLR 2020, equation 3).
-    """
-    size = step.detach()
-    scaled, clipped, rounded = hold(x.detach(), size, zero_point, format)
-    result = rounded * size + 0.0  # no negative zero, which has no code
-    if x.requires_grad:
-        wide = real(x)
-        result = result + torch.where(torch.round(scaled) == rounded, wide - wide.detach(), 0.0)  # zero is added
-    if step.requires_grad:
-        inside = torch.round(scaled) == rounded if margin else scaled == clipped
-        result = result + torch.where(inside, rounded - scaled, rounded) * (step - size)
-    return result.to(x.dtype)
+    """The values of the codes of `x`, in its type, with the gradients of `hwlut.ops.fake_quantize`; NaN stays NaN."""
+    values = fake_quantize(
+        real(x),
+        step,
+        zero_point,
+        low=format.min,
+        high=format.max,
+        significant=significant_bits(format),
+        margin=margin,
+    )
+    return values.to(x.dtype)

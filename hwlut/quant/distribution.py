@@ -64,9 +64,9 @@ class Distribution:
         return 2.0 ** (self.dropped - _MANTISSA_BITS - 1) if self.dropped else 0.0
 
     def sums(self, entries: torch.Tensor) -> torch.Tensor:
-        """Sums of float64 [entries] over each group, times the counts: [groups]."""
-        zeros = torch.zeros(self.size, dtype=torch.float64, device=entries.device)
-        return zeros.index_add_(0, self.groups, entries * self.counts)
+        """Sums of float64 [..., entries] over each group, times the counts: [..., groups]."""
+        zeros = torch.zeros(*entries.shape[:-1], self.size, dtype=torch.float64, device=entries.device)
+        return zeros.index_add_(-1, self.groups, entries * self.counts)
 
     def percentile(self, values: torch.Tensor, percent: Fraction) -> torch.Tensor:
         """The smallest of `values` (one for each entry) that at least `percent` of a group do not exceed: [groups]."""

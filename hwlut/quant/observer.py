@@ -7,11 +7,12 @@ import torch
 
 from hwlut.quant.affine import hold
 from hwlut.quant.distribution import Distribution
-from hwlut.quant.steps import PowerOfTwoSteps, RealSteps
+from hwlut.quant.steps import Steps
 
 __all__ = ["Extremes", "LeastError", "Observer", "Percentile", "averaged", "observer"]
 
-Steps = RealSteps | PowerOfTwoSteps
+_TOGETHER = 1 << 18  # values that are tried at once
+
 Pair = tuple[torch.Tensor, torch.Tensor]
 
 
@@ -96,14 +97,16 @@ class LeastError(_Distributed):
         values, groups = seen.values, seen.groups
         least = torch.full(low.shape, torch.inf, dtype=torch.float64, device=low.device)
         best = steps.holding(low, high)
-        for step in steps.candidates(low, high):
-            each = step[groups]
-            zero = None if steps.symmetric else steps.zero_point(low, high, step)[groups]
+        together = max(1, _TOGETHER // max(1, len(values)))
+        for some in torch.stack(list(steps.candidates(low, high))).split(together):
+            each = some[:, groups]
+            zero = None if steps.symmetric else steps.zero_point(low, high, some)[:, groups]
             held = hold(values, each, zero, steps.format).rounded
-            error = seen.sums((held * each - values).double().square())
-            # Of steps that serve equally well, the coarsest: it cuts off least of what is yet to come.
-            best = torch.where(error < least, step, best)
-            least = torch.minimum(error, least)
+            errors = seen.sums((held * each - values).double().square())
+            for step, error in zip(some, errors):
+                # Of steps that serve equally well, the coarsest: it cuts off least of what is yet to come.
+                best = torch.where(error < least, step, best)
+                least = torch.minimum(error, least)
         return best, steps.zero_point(low, high, best)
 
 

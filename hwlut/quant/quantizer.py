@@ -1,24 +1,24 @@
 """The quantizer: real values to the codes of a format, and back."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 
-from hwlut.fields import shorten
-from hwlut.fixed import Fixed, power_of_two
+from hwlut.fixed import power_of_two
 from hwlut.quant.affine import Quantized, fake_quantized, held_codes
+from hwlut.quant.choice import WithSteps
+from hwlut.quant.formats import Format
 from hwlut.quant.granularity import Granularity, check_tensor
-from hwlut.quant.learned import nearest, power_step, real_step
-from hwlut.quant.observer import Observer, averaged, observer
+from hwlut.quant.learned import power_step, real_step
 from hwlut.quant.options import Options
-from hwlut.quant.state import Wanted, WithState
-from hwlut.quant.steps import PowerOfTwoSteps, RealSteps
+from hwlut.quant.steps import PowerOfTwoSteps
 
 __all__ = ["Quantizer"]
 
+_VECTORS = Granularity("token")
 
-class Quantizer(WithState):
+
+class Quantizer(WithSteps):
     """A real value x to ``round_half_even(x / step) + zero_point``, saturated to the codes of a format, and back.
 
     Zero is always exactly a code, and the whole code range serves: -128 too, without a zero point. Called on real
@@ -27,12 +27,15 @@ class Quantizer(WithState):
 
     Parameters
     ----------
-    format: bits (2 to 24) and sign of the codes; with a frac, that is the scale s of the one step 2^-s.
+    format: bits (2 to 24) and sign of the codes; with a frac, that is the scale s of the one step 2^-s. Or a
+        `Minifloat`, symmetric, whose step is the value of code 1 and whose codes are rounded to its significant bits.
     scales: ascending exponents from -62 to 62 that powers of two are chosen from; by default -16 to 30.
-    steps: "power_of_two", 2^-s, or "real", any float32 from 2^-126.
+    steps: "power_of_two", 2^-s; "real", any float32 from 2^-126; or "multiplier", m * 2^-k of integers with
+        m < 2^multiplier_bits, which `multiplier_and_shift` tells.
     symmetric: whether zero is always the code 0. Else the zero point follows the range, which the codes then fill.
-    granularity, axis: what shares a step: a whole "tensor"; a "channel" along `axis`; a "token", a vector along the
-        last dimension (only with a dynamic source).
+    granularity, axis, block: what shares a step: a whole "tensor"; a "channel" along `axis`, by default the first; and,
+        only with a dynamic source, a "token", a vector along the last dimension, or a "block" of `block` values (32)
+        along `axis`, by default the last, where the last block may be shorter.
     source: where steps come from. "static": calibration. "learned": calibration, and then gradient descent, by Esser
         et al., "Learned Step Size Quantization" (ICLR 2020, arXiv 1902.08153) for real steps, and by Jain et al.,
         "Trained Quantization Thresholds" (MLSys 2020, arXiv 1903.08066) for powers of two, the rounding of s passed
@@ -40,9 +43,11 @@ class Quantizer(WithState):
     method: how the values seen make a step. "minmax": the finest that saturates none; "percentile": the finest that
         saturates no more than the rest of `percentile`, see `Percentile`; "mse": that of least squared error, see
         `LeastError`; "ema" (only static): "minmax" of running averages of the ranges of batches, which also follow
-        every batch of training until `freeze`. By default "mse", and "minmax", the only one, for a dynamic source.
+        every batch of training until `freeze`; "mx" (only dynamic, powers of two): the scale of OCP Microscaling, see
+        `MicroscalingSteps`. By default "mse", and "minmax" for a dynamic source, which has only that and "mx".
     percentile: above 0, at most 100.
     momentum: share of the newest range in the averages of "ema", above 0, at most 1.
+    multiplier_bits: 1 to 23, by default 8; only with steps "multiplier".
 
     The state lies on the module's device and a forward never waits for it; it keeps its type under `.half()`. One
     number, or one a channel: `scale` (int32, s), the parameter `exponent` (its nearest integer in `scales` is s) or
@@ -51,142 +56,38 @@ class Quantizer(WithState):
     from a file is taken as calibrated; one with impossible numbers or shapes is refused.
     """
 
-    _main: str
-    choices: torch.Tensor
-    scale: torch.Tensor
-    exponent: torch.Tensor
-    step: torch.Tensor
-    zero_point: torch.Tensor
-    low: torch.Tensor
-    high: torch.Tensor
-    frozen: torch.Tensor
-
     def __init__(
         self,
-        format: Fixed,
+        format: Format,
         scales: Sequence[int] | None = None,
         *,
         steps: str = "power_of_two",
         symmetric: bool = True,
         granularity: str = "tensor",
-        axis: int = 0,
+        axis: int | None = None,
+        block: int | None = None,
         source: str = "static",
         method: str | None = None,
         percentile: float = 99.9,
         momentum: float = 0.1,
+        multiplier_bits: int | None = None,
     ):
-        super().__init__(rows=granularity == "channel")
-        options = Options(format, scales, steps, symmetric, granularity, source, method, percentile, momentum)
-        self.scales = options.chosen_scales
-        self.format = Fixed(format.bits, signed=format.signed)
-        self.symmetric = symmetric
-        self.source = source
-        self.method = options.chosen_method
-        self.percentile = percentile
-        self.momentum = momentum
-        self.granularity = Granularity(granularity, axis)
-        self.steps: RealSteps | PowerOfTwoSteps = RealSteps(self.format, symmetric)
-        if steps == "power_of_two":
-            self.steps = PowerOfTwoSteps(self.format, symmetric, self.scales)
-        self.observer: Observer | None = None
-        self.observing = False
-        self.following = self.method == "ema"
-        self.reached = False
-        self._make_state()
-
-    @property
-    def learned(self) -> bool:
-        """Whether the step is a parameter."""
-        return self.source == "learned"
-
-    @property
-    def single_scale(self) -> bool:
-        """Whether the step is one kept power of two for all values, and zero the code 0."""
-        kept = self.source != "dynamic" and isinstance(self.steps, PowerOfTwoSteps)
-        return kept and self.symmetric and self.granularity.kind == "tensor"
-
-    @property
-    def calibrates(self) -> bool:
-        """Whether there is a step to choose by calibration."""
-        if self.source == "dynamic":
-            return False
-        return not self.single_scale or len(self.scales) > 1
-
-    def start(self) -> None:
-        """Observe the values of every forward, until `freeze`; a dynamic quantizer has nothing to observe."""
-        self.reached = False
-        if self.source != "dynamic":
-            self.observing, self.observer = True, observer(self.method, self.percentile)
-
-    def observe(self, x: torch.Tensor) -> None:
-        """Take in real values, and choose the step by all those since `start` (here, unless it was called).
-
-        ValueError for a value that is not finite, where there is none at all, or for another number of channels.
-        """
-        check_tensor(x)
-        if self.source == "dynamic":
-            return
-        real = x.detach().float()
-        if not bool(real.isfinite().all()):
-            raise ValueError("calibration values must be finite")
-        if not x.numel():
-            if not self.reached:
-                raise ValueError("calibration must see at least one value")
-            return
-        if self.method == "ema":
-            self._average(x)
-        else:
-            self._check_channels(x)
-            seen = self.observer or observer(self.method, self.percentile)
-            seen.observe(self.granularity.rows(real))
-            shape = self.granularity.shape(x)
-            self._choose(*(chosen.view(shape) for chosen in seen.choose(self.steps)))
-        self.reached = True
-
-    def follow(self, x: torch.Tensor) -> None:
-        """What a forward on `x` does first: observe it after `start`, or follow it in training.
-
-        For modules that call `quantize` or `codes`, which leave the step as it is, in the place of the quantizer.
-        Following, nothing waits for the device, and values that are not finite are left out.
-        """
-        check_tensor(x)
-        if self.observing:
-            self.observe(x)
-        elif self.following and self.training and x.numel():
-            self._average(x)
-
-    def settle(self) -> None:
-        """Nothing: the step is chosen as values are observed."""
-
-    def freeze(self) -> None:
-        """Keep the step and forget the values seen; training does not change it any more."""
-        self.observer = None
-        self.observing = False
-        self._follow(False)
-
-    def unfreeze(self) -> None:
-        """Follow the batches of training, from the present averages. Only "ema" does; others stay as they are."""
-        self._follow(True)
-
-    def _follow(self, following: bool) -> None:
-        if self.method == "ema":
-            self.following = following
-            self.frozen.fill_(not following)
-
-    def _load_from_state_dict(self, *arguments: Any) -> None:
-        super()._load_from_state_dict(*arguments)
-        if self.method == "ema" and not self.frozen.is_meta:
-            self.following = not bool(self.frozen)
-
-    def current_scale(self) -> torch.Tensor:
-        """s of the power-of-two step, int32, one or one a channel, on the module's device.
-
-        RuntimeError before calibration, and for steps that are real or dynamic.
-        """
-        if isinstance(self.steps, RealSteps) or self.source == "dynamic":
-            raise RuntimeError("Quantizer scale must be a kept power of two, not a real or dynamic step")
-        self._check_calibrated()
-        return nearest(self.exponent, self.choices) if self.learned else self.scale
+        super().__init__(
+            Options(
+                format=format,
+                scales=scales,
+                steps=steps,
+                symmetric=symmetric,
+                granularity=granularity,
+                axis=axis,
+                block=block,
+                source=source,
+                method=method,
+                percentile=percentile,
+                momentum=momentum,
+                multiplier_bits=multiplier_bits,
+            )
+        )
 
     def quantize(self, x: torch.Tensor) -> Quantized:
         """Codes of real values, with the step and the zero point that they are counted in; NaN gets the code of zero.
@@ -216,19 +117,20 @@ class Quantizer(WithState):
 
     def quantized(self, x: torch.Tensor) -> torch.Tensor:
         """What a forward on `x` returns; nothing is observed."""
-        step, zero_point = self._steps_of(x)
+        check_tensor(x)
+        if self.granularity.kind != "block":
+            return self._fake_quantized(x, *self._steps_of(x))
+        blocks = self.granularity.cut(x)
+        return self.granularity.joined(self._fake_quantized(blocks, *self._dynamic_steps(blocks, _VECTORS)), x)
+
+    def _fake_quantized(self, x: torch.Tensor, step: torch.Tensor, zero_point: torch.Tensor | None) -> torch.Tensor:
         return fake_quantized(x, step, zero_point, self.format, margin=isinstance(self.steps, PowerOfTwoSteps))
 
     def _steps_of(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
         """The step of each value, with its gradient where it is learned, and the zero point, where there is one."""
         check_tensor(x)
-        zero_point = None
         if self.source == "dynamic":
-            low, high = self.granularity.bounds(x)
-            step = self.steps.holding(low, high)
-            if not self.symmetric:
-                zero_point = self.granularity.spread(self.steps.zero_point(low, high, step), x)
-            return self.granularity.spread(step, x), zero_point
+            return self._dynamic_steps(x, self.granularity)
         if isinstance(self.steps, PowerOfTwoSteps):
             scale = self.current_scale()
             step = power_step(self.exponent, scale) if self.learned else power_of_two(-scale)
@@ -236,71 +138,14 @@ class Quantizer(WithState):
             self._check_calibrated()
             step = self.step
             if self.learned:
-                step = real_step(step, x.numel() // max(step.numel(), 1), self.format)
-        if not self.symmetric:
-            zero_point = self.granularity.spread(self.zero_point, x)
+                step = real_step(step, x.numel() // max(step.numel(), 1), self.steps)
+        zero_point = None if self.symmetric else self.granularity.spread(self.zero_point, x)
         return self.granularity.spread(step, x), zero_point
 
-    def _average(self, x: torch.Tensor) -> None:
-        self._check_channels(x)
-        momentum = 1.0 if self.observing and not self.reached else self.momentum
-        low, high = averaged(self.low, self.high, self.granularity.bounds(x), momentum)
-        self._put("low", low)
-        self._put("high", high)
+    def _dynamic_steps(self, x: torch.Tensor, granularity: Granularity) -> tuple[torch.Tensor, torch.Tensor | None]:
+        low, high = granularity.bounds(x)
         step = self.steps.holding(low, high)
-        self._choose(step, self.steps.zero_point(low, high, step))
-
-    def _check_channels(self, x: torch.Tensor) -> None:
-        if self.calibrated and self.granularity.kind == "channel":
-            self.granularity.spread(getattr(self, self._main), x)
-
-    def _check_calibrated(self) -> None:
-        if not self.calibrated:
-            raise RuntimeError("Quantizer scale must be calibrated first, by hwlut.quant.calibrate")
-
-    def _choose(self, step: torch.Tensor, zero_point: torch.Tensor) -> None:
-        """Take a step and a zero point for each group as the state."""
-        if isinstance(self.steps, PowerOfTwoSteps):
-            step = 127 - (step.view(torch.int32) >> 23)  # its scale
-        self._put(self._main, step)
+        zero_point = None
         if not self.symmetric:
-            self._put("zero_point", zero_point)
-        self.calibrated = True
-
-    def _make_state(self) -> None:
-        """Numbers that are to be chosen; what is given already is known."""
-        if self.source == "dynamic":
-            self.calibrated = True
-            return
-        real = isinstance(self.steps, RealSteps)
-        self._main = "step" if real else "exponent" if self.learned else "scale"
-        known = None if self.calibrates else self.scales[0]
-        wanted = {
-            "step": Wanted("a finite positive number", low=2.0**-149),
-            "exponent": Wanted("a finite number"),
-            "scale": Wanted(f"one of {shorten(self.scales)}", among=self.scales),
-        }
-        self._hold(self._main, wanted[self._main], known, integer=self._main == "scale", learned=self.learned)
-        if not real:
-            self.register_buffer("choices", torch.tensor(self.scales, dtype=torch.int32), persistent=False)
-        if not self.symmetric:
-            low, high = self.format.min, self.format.max
-            self._hold("zero_point", Wanted(f"an integer from {low} to {high}", low, high, whole=True))
-        if self.method == "ema":
-            self._hold("low", Wanted("finite and at most 0", high=0), integer=False)
-            self._hold("high", Wanted("finite and at least 0", low=0), integer=False)
-            self.register_buffer("frozen", torch.zeros((), dtype=torch.uint8))
-
-    def extra_repr(self) -> str:
-        words = [str(self.format), *self.granularity.words()]
-        if not self.symmetric:
-            words.append("asymmetric")
-        if not self.single_scale:
-            words.append("real steps" if isinstance(self.steps, RealSteps) else "power-of-two steps")
-        elif self.calibrated:
-            words.append(f"scale {int(self.current_scale())}")
-        else:
-            words.append(f"scale one of {self.scales[0]} to {self.scales[-1]}")
-        if self.source != "static":
-            words.append(self.source)
-        return ", ".join(words)
+            zero_point = granularity.spread(self.steps.zero_point(low, high, step), x)
+        return granularity.spread(step, x), zero_point

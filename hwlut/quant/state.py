@@ -14,19 +14,26 @@ _LARGEST = torch.finfo(torch.float32).max
 
 
 class Wanted(NamedTuple):
-    """What a number of the state must be: from `low` to `high`, whole, one of a few; all in `words`."""
+    """What a number of the state must be: from `low` to `high`, whole, one of a few, of a few significant `bits`.
+
+    All that is in `words`.
+    """
 
     words: str
     low: float = -_LARGEST
     high: float = _LARGEST
     whole: bool = False
     among: tuple[int, ...] = ()
+    bits: int = 0
 
     def fits(self, numbers: torch.Tensor) -> torch.Tensor:
         numbers = numbers.double()
         right = (numbers >= self.low) & (numbers <= self.high)
         if self.whole:
             right = right & (numbers == numbers.round())
+        if self.bits:
+            leading = torch.frexp(numbers).mantissa * 2.0**self.bits
+            right = right & (leading == leading.round())
         return right & torch.isin(numbers, numbers.new_tensor(self.among)) if self.among else right
 
 

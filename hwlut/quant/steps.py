@@ -1,18 +1,30 @@
 """Which steps there are, and which of them serves a range of values."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar, TypeAlias
 
 import torch
 
-from hwlut.fixed import Fixed, power_of_two
+from hwlut.fixed import power_of_two
+from hwlut.quant.formats import Format
 
-__all__ = ["PowerOfTwoSteps", "RealSteps", "SMALLEST_STEP"]
+__all__ = [
+    "MicroscalingSteps",
+    "MultiplierSteps",
+    "PowerOfTwoSteps",
+    "RealSteps",
+    "SMALLEST_STEP",
+    "Steps",
+    "multiplier_and_shift",
+]
 
 SMALLEST_STEP = torch.finfo(torch.float32).tiny
 """2^-126: no smaller one is a normal float32."""
 
 _CANDIDATES = 100
+_FLOAT_BITS = 24  # significant ones
 _LARGEST = torch.finfo(torch.float32).max * (1 - 2.0**-20)  # a value, with room for the rounding of a step
 
 
@@ -23,7 +35,8 @@ class _Steps:
     A range is (low, high), float32 tensors of one shape with low <= 0 <= high; all results have that shape.
     """
 
-    format: Fixed
+    kind: ClassVar[str]
+    format: Format
     symmetric: bool
 
     def zero_point(self, low: torch.Tensor, high: torch.Tensor, step: torch.Tensor) -> torch.Tensor:
@@ -39,6 +52,15 @@ class _Steps:
 @dataclass(frozen=True)
 class RealSteps(_Steps):
     """Any positive float32 from 2^-126."""
+
+    kind = "real"
+
+    def words(self) -> str:
+        return "real steps"
+
+    def allowed(self, step: torch.Tensor) -> torch.Tensor:
+        """The step nearest to a positive number."""
+        return step.clamp(min=SMALLEST_STEP)
 
     def holding(self, low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
         """The finest step at which the codes reach over the range, but for rounding; 1 for a range of zero alone.
@@ -61,7 +83,54 @@ class RealSteps(_Steps):
         """Hundredths of the step that holds the range, coarsest first."""
         whole = self.holding(low, high)
         for part in range(_CANDIDATES, 0, -1):
-            yield (whole * (part / _CANDIDATES)).clamp(min=SMALLEST_STEP)
+            yield self.allowed(whole * (part / _CANDIDATES))
+
+
+@dataclass(frozen=True)
+class MultiplierSteps(RealSteps):
+    """m * 2^-k of integers, with 0 < m < 2^bits: a multiplier and a shift in hardware, as in `Requantize`."""
+
+    bits: int
+
+    kind = "multiplier"
+
+    def words(self) -> str:
+        return f"steps of {self.bits} bits"
+
+    def allowed(self, step: torch.Tensor) -> torch.Tensor:
+        highest = ((1 << self.bits) - 1) * 2.0 ** (128 - self.bits)
+        patterns = super().allowed(step).clamp(max=highest).view(torch.int32)
+        odd = (patterns >> self._dropped) & 1
+        return self._cut(patterns + ((1 << (self._dropped - 1)) - 1 + odd))
+
+    def holding(self, low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
+        patterns = super().holding(low, high).view(torch.int32)
+        coarser = self._cut(patterns + ((1 << self._dropped) - 1))
+        return torch.where(torch.maximum(high, -low) < _LARGEST / 4, coarser, self._cut(patterns))
+
+    @property
+    def _dropped(self) -> int:
+        """Lowest bits of a float32 that a step has not."""
+        return _FLOAT_BITS - self.bits
+
+    def _cut(self, patterns: torch.Tensor) -> torch.Tensor:
+        return (patterns >> self._dropped << self._dropped).view(torch.float32)
+
+
+def multiplier_and_shift(step: torch.Tensor) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Integers m (from 1, below 2^31, as small as they can be) and shifts (0 to 62) with step = m * 2^-shift, exactly.
+
+    `step` holds positive float32 numbers; their order is that of the results, as `Requantize` takes them. ValueError
+    for one that has no such form.
+    """
+    multipliers, shifts = [], []
+    for each in step.detach().flatten().tolist():
+        numerator, denominator = each.as_integer_ratio() if math.isfinite(each) else (0, 1)
+        if not (0 < numerator < 1 << 31 and denominator.bit_length() <= 63):
+            raise ValueError(f"step must be m * 2^-shift with m from 1 to 2^31 - 1 and shift from 0 to 62, not {each}")
+        multipliers.append(numerator)
+        shifts.append(denominator.bit_length() - 1)
+    return tuple(multipliers), tuple(shifts)
 
 
 @dataclass(frozen=True)
@@ -69,6 +138,11 @@ class PowerOfTwoSteps(_Steps):
     """2^-s for each s of `scales`, which ascend."""
 
     scales: tuple[int, ...]
+
+    kind = "power_of_two"
+
+    def words(self) -> str:
+        return "power-of-two steps"
 
     def holding(self, low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
         """The finest step at which the range rounds to codes of the format; where there is none, the coarsest."""
@@ -94,3 +168,23 @@ class PowerOfTwoSteps(_Steps):
         """Every step, coarsest first."""
         for scale in self.scales:
             yield torch.full_like(low, 2.0**-scale)
+
+
+@dataclass(frozen=True)
+class MicroscalingSteps(PowerOfTwoSteps):
+    """2^(floor(log2 of the greatest magnitude) - that of the highest code), the nearest of `scales`, which have no gap.
+
+    Values of the highest binade may saturate. Open Compute Project, "Microscaling Formats (MX) Specification" 1.0,
+    section 6.3, whose scale X this is times the value of code 1: 2^-1 for E2M1, 2^-6 for the integers of MXINT8.
+    """
+
+    def words(self) -> str:
+        return "power-of-two steps of mx"
+
+    def holding(self, low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
+        """The step of a range; the smallest for a range of zero alone."""
+        exponent = (torch.maximum(high, -low).abs().view(torch.int32) >> 23) - 127
+        return power_of_two((exponent - (self.format.max.bit_length() - 1)).clamp(-self.scales[-1], -self.scales[0]))
+
+
+Steps: TypeAlias = RealSteps | PowerOfTwoSteps

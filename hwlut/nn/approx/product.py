@@ -12,6 +12,7 @@ from hwlut.nn.approx.sums import corrected
 from hwlut.nn.real import without_autocast
 from hwlut.ops import ExpandedWeights, expand_weights
 from hwlut.quant import Quantizer
+from hwlut.quant.formats import integers_of
 from hwlut.units import Multiplier
 
 __all__ = ["Columns", "Operand", "columns_of", "operand", "product", "totals"]
@@ -37,7 +38,7 @@ class Columns(NamedTuple):
 def operand(quantizer: Quantizer, x: torch.Tensor) -> Operand:
     """The codes of `x`; nothing is observed."""
     codes, step, zero = quantizer.quantize(x)
-    return Operand(codes.to(_smallest(quantizer.format)), step, None if quantizer.symmetric else zero)
+    return Operand(codes.to(_smallest(integers_of(quantizer.format))), step, None if quantizer.symmetric else zero)
 
 
 def columns_of(form: Form, x_symmetric: bool, w: Operand, multiplier: Multiplier, expand: bool = False) -> Columns:
