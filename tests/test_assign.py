@@ -156,7 +156,7 @@ def test_of_equals_the_cheapest_and_the_same_each_time():
 def test_layers_and_choices_are_any_hashables_and_costs_functions():
     shapes = {("block", 0): LayerShape(macs=1000, weights=100), ("block", 1): LayerShape(macs=10, weights=5000)}
     choices = {layer: [Bits(8, 8), Bits(4, 8), Bits(4, 4)] for layer in shapes}
-    harm = {(layer, bits): 64 - bits.weight * bits.activation for layer in shapes for bits in choices[layer]}
+    harm = {(layer, bits): 64 - bits.weight_bits * bits.activation_bits for layer in shapes for bits in choices[layer]}
     found = assign(choices, memory(shapes), harm, 8 * 100 + 4 * 5000)
     assert dict(found.choices) == {("block", 0): Bits(8, 8), ("block", 1): Bits(4, 8)} and found.cost == 20800
     found = assign(choices, bit_operations(shapes), harm, 16 * 1000 + 64 * 10)

@@ -18,8 +18,8 @@ class Cost(Protocol):
 class Bits(NamedTuple):
     """A choice of widths."""
 
-    weight: int
-    activation: int
+    weight_bits: float
+    activation_bits: float
 
 
 @dataclass(frozen=True)
@@ -31,17 +31,17 @@ class LayerShape:
 
 
 def memory(shapes: Mapping[Hashable, LayerShape]) -> Cost:
-    """Bits that the weights take up; choices have a `weight`, as `Bits` has."""
-    return lambda layer, choice: _shape(shapes, layer).weights * choice.weight
+    """Bits that the weights take up; choices have `weight_bits`, as `Bits` and `Precision` have."""
+    return lambda layer, choice: _shape(shapes, layer).weights * choice.weight_bits
 
 
 def bit_operations(shapes: Mapping[Hashable, LayerShape]) -> Cost:
-    """Multiply-accumulates times the bits of both operands, for one sample; choices are as `Bits`.
+    """Multiply-accumulates times the bits of both operands, for one sample; choices are as `Bits` or `Precision`.
 
     As of Baskin et al., "UNIQ: Uniform noise injection for non-uniform quantization of neural networks" (2018),
     without the adders.
     """
-    return lambda layer, choice: _shape(shapes, layer).macs * choice.weight * choice.activation
+    return lambda layer, choice: _shape(shapes, layer).macs * choice.weight_bits * choice.activation_bits
 
 
 def _shape(shapes: Mapping[Hashable, LayerShape], layer: Hashable) -> LayerShape:
