@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from benchmarks.report import Row
 from hwlut.nn import Lookup, convert
 
-__all__ = ["training_rows"]
+__all__ = ["memory", "training_rows"]
 
 _N, _D, _M, _V, _K = 1576, 384, 1536, 32, 16  # eight images of 197 tokens through the first layer of a DeiT-S block
 _REPEATS = 9
@@ -68,9 +68,9 @@ def _measured(kind: str) -> tuple[float, float]:
     gc.collect()
     _touch()
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts from here
-    before = _memory("VmRSS")
+    before = memory("VmRSS")
     step()
-    peak = _memory("VmHWM") - before
+    peak = memory("VmHWM") - before
     times = []
     for _ in range(_REPEATS):
         start = time.perf_counter()
@@ -79,7 +79,7 @@ def _measured(kind: str) -> tuple[float, float]:
     return statistics.median(times), peak
 
 
-def _memory(key: str) -> float:
+def memory(key: str) -> float:
     """MiB, of Linux's account of this process."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(key))
