@@ -9,8 +9,9 @@ import shutil
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
-__all__ = ["read_bytes", "write_atomic", "write_together", "cache_root", "build_once", "digest_of"]
+__all__ = ["read_bytes", "read_json", "write_atomic", "write_together", "cache_root", "build_once", "digest_of"]
 
 
 def read_bytes(path: Path, limit: int) -> bytes:
@@ -27,6 +28,14 @@ def read_bytes(path: Path, limit: int) -> bytes:
     if len(data) > limit:
         raise ValueError(f"{path}: more than the {limit} bytes allowed")
     return data
+
+
+def read_json(path: Path, what: str, limit: int) -> Any:
+    """What a JSON file of at most `limit` bytes holds, else ValueError naming the file and `what` it is of."""
+    try:
+        return json.loads(read_bytes(path, limit))
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError):
+        raise ValueError(f"{path}: {what} must be a JSON object") from None
 
 
 def write_atomic(path: Path, data: bytes | str) -> None:

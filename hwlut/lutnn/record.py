@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hwlut.fields import shorten
-from hwlut.files import read_bytes, write_atomic
+from hwlut.files import read_json, write_atomic
 from hwlut.train.request import same_request
 
 __all__ = ["Record"]
@@ -73,10 +73,7 @@ class Record:
     def read(cls, folder: Path) -> "Record":
         """That of a folder with a run; ValueError, naming the file, where there is none or it is damaged."""
         path = _file(folder)
-        try:
-            content = json.loads(read_bytes(path, _LIMIT))
-        except (json.JSONDecodeError, UnicodeDecodeError, RecursionError):
-            raise ValueError(f"{path}: run must be a JSON object") from None
+        content = read_json(path, "run", _LIMIT)
         if not isinstance(content, dict) or content.get("schema") != _SCHEMA or set(content) != {"schema", *_KEYS}:
             raise ValueError(f"{path}: run must be an object of schema, which is {_SCHEMA}, {', '.join(_KEYS)}")
         for name in ("request", "layers", "left", "metrics"):

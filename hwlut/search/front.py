@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from hwlut.fields import shorten
-from hwlut.files import read_bytes, write_atomic
+from hwlut.files import read_json, write_atomic
 from hwlut.search.cost import Cost
 from hwlut.search.dense import apart, dense_model, narrowed
 from hwlut.search.flow import search
@@ -68,10 +68,7 @@ class Front:
     def load(cls, path: str | Path) -> "Front":
         """Read one; ValueError, naming the file, for anything else."""
         path = Path(path)
-        try:
-            content = json.loads(read_bytes(path, _LIMIT))
-        except (json.JSONDecodeError, UnicodeDecodeError, RecursionError):
-            raise ValueError(f"{path}: front must be a JSON object") from None
+        content = read_json(path, "front", _LIMIT)
         if not isinstance(content, dict) or content.get("schema") != _SCHEMA:
             raise ValueError(f"{path}: front must be an object of schema, which is {_SCHEMA}, kind and trials")
         try:

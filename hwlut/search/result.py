@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hwlut.fields import shorten
-from hwlut.files import read_bytes, write_atomic
+from hwlut.files import read_json, write_atomic
 from hwlut.nn.quantized import Operands
 from hwlut.quant.precision import Precision
 from hwlut.search.cost import LayerShape
@@ -113,10 +113,7 @@ class Configuration:
     def load(cls, path: str | Path) -> "Configuration":
         """Read one; ValueError, naming the file, for anything else."""
         path = Path(path)
-        try:
-            content = json.loads(read_bytes(path, _LIMIT))
-        except (json.JSONDecodeError, UnicodeDecodeError, RecursionError):
-            raise ValueError(f"{path}: configuration must be a JSON object") from None
+        content = read_json(path, "configuration", _LIMIT)
         names = {field.name for field in dataclasses.fields(cls)}
         if not isinstance(content, dict) or content.get("schema") != _SCHEMA or set(content) != {"schema", *names}:
             raise ValueError(f"{path}: configuration must be an object of schema, which is {_SCHEMA}, and its keys")

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from hwlut.fields import shorten
-from hwlut.files import read_bytes, write_atomic
+from hwlut.files import read_json, write_atomic
 from hwlut.train.processes import Processes
 
 __all__ = ["check_request", "same_request"]
@@ -17,10 +17,7 @@ def check_request(path: Path, request: dict[str, Any], group: Processes) -> None
     """Write the request to the file, or, where there is one, see that it is the same; ValueError for another."""
     request = json.loads(json.dumps(request))
     if path.exists():
-        try:
-            kept = json.loads(read_bytes(path, _LIMIT))
-        except (json.JSONDecodeError, UnicodeDecodeError, RecursionError):
-            raise ValueError(f"{path}: request must be a JSON object") from None
+        kept = read_json(path, "request", _LIMIT)
         same_request(path, kept if isinstance(kept, dict) else {}, request)
     if path.parent.exists() and not path.parent.is_dir():
         raise ValueError(f"{path.parent}: run must be kept in a folder, not in a file")
