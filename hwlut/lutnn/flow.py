@@ -14,7 +14,7 @@ from hwlut.lutnn.lookups import from_json, rebuild, to_json
 from hwlut.lutnn.record import Record
 from hwlut.lutnn.replacement import replace
 from hwlut.nn import Lookup
-from hwlut.train.evaluation import batches, scored
+from hwlut.train.evaluation import loaded, scored
 from hwlut.train.options import Finetune
 from hwlut.train.processes import Processes, processes
 from hwlut.train.randomness import draw, keeping_generators
@@ -217,8 +217,8 @@ class _Flow:
         task, seed = self._task, self._options.seed
         generator = torch.Generator().manual_seed(seed)
         places = torch.randperm(len(task.train), generator=generator)[:samples].tolist()
-        keys = [[(0, place) for place in places[i : i + _BATCH]] for i in range(0, len(places), _BATCH)]
-        return [inputs for inputs, _ in batches(task.train, keys, seed, self._options.workers, self._group.device)]
+        shown = loaded(task.train, places, _BATCH, seed, self._options.workers, self._group.device)
+        return [inputs for inputs, _ in shown]
 
     def _measured(self, stage: str, path: Path | None, model: nn.Module) -> nn.Module:
         """Keep the model's state and its metric."""

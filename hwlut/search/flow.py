@@ -23,7 +23,7 @@ from hwlut.search.result import Configuration, QuantizedOperation
 from hwlut.search.source import task_of
 from hwlut.search.space import Space
 from hwlut.train import Evaluation, Finetune, Task, finetune, load_state, sample, save_state
-from hwlut.train.evaluation import batches, scored
+from hwlut.train.evaluation import loaded, scored
 from hwlut.train.processes import Processes, processes
 from hwlut.train.randomness import keeping_generators
 from hwlut.train.request import check_request
@@ -167,10 +167,8 @@ class _Run:
 
     def _loaded(self, places: list[int], size: int) -> list[Any]:
         """Batches of training samples."""
-        keys = [(0, place) for place in places]
-        parts = [keys[start : start + size] for start in range(0, len(keys), size)]
         training = self._training
-        return list(batches(self._task.train, parts, training.seed, training.workers, self._group.device))
+        return list(loaded(self._task.train, places, size, training.seed, training.workers, self._group.device))
 
     def _shown(self, count: int) -> list[Any]:
         """Inputs of training samples."""

@@ -1,6 +1,6 @@
 """A model's figure on the test data of its task."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -13,10 +13,7 @@ from hwlut.train.processes import Processes, processes
 from hwlut.train.randomness import Drawn, keeping_generators
 from hwlut.train.task import Task
 
-__all__ = ["batches", "evaluate", "mean_loss", "moved", "sample", "scored"]
-
-
-_BATCH = 100
+__all__ = ["batches", "evaluate", "loaded", "mean_loss", "moved", "sample", "scored"]
 
 
 def batches(
@@ -57,33 +54,46 @@ def moved(value: Any, device: torch.device) -> Any:
     return value
 
 
+def loaded(data: Any, places: Sequence[int], size: int, seed: int, workers: int, device: torch.device) -> Iterator[Any]:
+    """The items of a data set at these places, as those of the first epoch, in batches of `size`."""
+    keys = [(0, place) for place in places]
+    parts = [keys[start : start + size] for start in range(0, len(keys), size)]
+    return batches(data, parts, seed, workers, device)
+
+
 def scored(model: nn.Module, task: Task, group: Processes, batch: int = 100, workers: int = 0) -> float:
     """The mean of the task's metric over its test data, the processes sharing the work.
 
     The model runs in evaluation mode without gradients, and is in its modes afterwards.
     """
-    keys = [(0, place) for place in range(group.rank, len(task.test), group.size)]
-    parts = [keys[start : start + batch] for start in range(0, len(keys), batch)]
-    sums = torch.zeros(2, dtype=torch.float64, device=group.device)
-    with evaluating(model):
-        for inputs, target in batches(task.test, parts, 0, workers, group.device):
-            scores = task.metric(task.logits(called("evaluation", model, inputs)), target)
-            sums += torch.stack([scores.double().sum(), torch.tensor(scores.numel(), device=group.device)])
-    total, count = group.total(sums).tolist()
-    return total / count
+    return _mean(model, task, group, lambda output, target: task.metric(task.logits(output), target), batch, workers)
 
 
 def mean_loss(model: nn.Module, task: Task, *, device: str | torch.device | None = None) -> float:
     """The mean loss over the test data of `task`, by samples, without gradients; as `evaluate` else."""
-    with processes(device) as group, keeping_generators(group.device), evaluating(model.to(group.device)):
-        keys = [(0, place) for place in range(group.rank, len(task.test), group.size)]
-        sums = torch.zeros(2, dtype=torch.float64, device=group.device)
-        parts = [keys[start : start + _BATCH] for start in range(0, len(keys), _BATCH)]
-        for keyed, (inputs, target) in zip(parts, batches(task.test, parts, 0, 0, group.device)):
-            loss = task.loss(called("evaluation", model, inputs), target)
-            sums += torch.stack([loss.double() * len(keyed), torch.tensor(len(keyed), device=group.device)])
-        total, count = group.total(sums).tolist()
-        return total / count
+    with processes(device) as group, keeping_generators(group.device):
+        return _mean(model.to(group.device), task, group, task.loss, 100, 0)
+
+
+def _mean(
+    model: nn.Module,
+    task: Task,
+    group: Processes,
+    figure: Callable[[Any, Any], torch.Tensor],
+    batch: int,
+    workers: int,
+) -> float:
+    """The mean over the test data of a figure of output and target: one a sample, or one for all of a batch."""
+    places = range(group.rank, len(task.test), group.size)
+    sums = torch.zeros(2, dtype=torch.float64, device=group.device)
+    with evaluating(model):
+        for start, (inputs, target) in enumerate(loaded(task.test, places, batch, 0, workers, group.device)):
+            found = figure(called("evaluation", model, inputs), target).double()
+            if not found.dim():
+                found = found.expand(len(places[start * batch : (start + 1) * batch]))
+            sums += torch.stack([found.sum(), torch.tensor(found.numel(), device=group.device)])
+    total, count = group.total(sums).tolist()
+    return total / count
 
 
 def evaluate(model: nn.Module, task: Task, *, device: str | torch.device | None = None) -> float:
