@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from hwlut.nn.quantized import quantized_operations
 from hwlut.quant.precision import Precision
 from hwlut.search.judge import select
 from hwlut.search.methods import Method, Problem
@@ -76,10 +77,10 @@ class Searching(Control):
     def measured(self, model: nn.Module) -> None:
         space = self._problem.space
         if self._step < 0:
-            select(model, dict.fromkeys(space.shapes, Precision(None, None)))
+            select(quantized_operations(model), dict.fromkeys(space.shapes, Precision(None, None)))
             return
         chosen = self._method.present() if self.found is None else self.found
-        select(model, space.precisions(chosen))
+        select(quantized_operations(model), space.precisions(chosen))
 
     def told(self) -> Mapping[str, Any]:
         if self._step < 0:

@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from hwlut.nn.quantized import quantized_operations
+from hwlut.nn.quantized import QuantizedLayer, QuantizedProduct
 from hwlut.quant.calibration import called
 from hwlut.quant.modes import evaluating
 from hwlut.quant.precision import Precision
@@ -18,9 +18,9 @@ from hwlut.train.task import Task
 __all__ = ["Judge", "batch_statistics", "reestimate", "select"]
 
 
-def select(model: nn.Module, precisions: Mapping[str, Precision]) -> None:
-    """Quantize the operations of `model`, by module path, to these precisions from now on."""
-    for name, operation in quantized_operations(model).items():
+def select(operations: Mapping[str, QuantizedLayer | QuantizedProduct], precisions: Mapping[str, Precision]) -> None:
+    """Quantize the operations of a model, by module path, to these precisions from now on."""
+    for name, operation in operations.items():
         for choice, format in zip(operation.choices, precisions[name]):
             if choice is not None:
                 choice.select(format)

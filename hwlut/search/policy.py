@@ -59,10 +59,9 @@ class Policy:
         size = max(float(self._square) ** 0.5, _TINY)
         added = torch.linalg.solve(self._gram, self._moment)
         apart = torch.zeros_like(self._moment)
-        starts = [sum(self._sizes[:place]) for place in range(len(self._sizes))]
-        for start, a, b in zip(starts, self._places(one), self._places(other)):
-            apart[start + a] += 1
-            apart[start + b] -= 1
+        for part, a, b in zip(apart.split(self._sizes), self._places(one), self._places(other)):
+            part[a] += 1
+            part[b] -= 1
         rest = difference - float(apart @ added)
         self._gram.mul_(_DECAY).add_(torch.outer(apart, apart)).diagonal().add_(1 - _DECAY)
         self._moment.mul_(_DECAY).add_(apart * difference)

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from torch import nn
@@ -37,7 +38,7 @@ class Decision:
     activations: tuple[Format | None, ...]
     tied: bool
 
-    @property
+    @cached_property
     def choices(self) -> tuple[Precision, ...]:
         """Every precision, activations changing fastest."""
         if self.tied:

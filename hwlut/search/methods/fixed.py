@@ -1,7 +1,7 @@
 """Configurations found before training: one precision for all, or by what each choice alone does."""
 
 from hwlut.quant.precision import Precision
-from hwlut.search.budget import check_target, cost_of, repaired
+from hwlut.search.budget import check_target, cost_of
 from hwlut.search.methods.method import Method
 
 __all__ = ["Sensitivity", "Uniform"]
@@ -37,4 +37,4 @@ class Sensitivity(Method):
         }
         base = problem.loss(most)
         harms = {(name, choice): problem.loss(most | {name: choice}) - base for name, choice in problem.costs}
-        return repaired(problem.space, problem.costs, harms, problem.target)
+        return problem.repaired(harms)

@@ -7,7 +7,6 @@ from typing import Any
 import torch
 
 from hwlut.quant.precision import Precision
-from hwlut.search.budget import repaired
 from hwlut.search.methods.method import Method, Problem
 from hwlut.search.policy import Policy
 
@@ -22,9 +21,7 @@ class Learned(Method):
         self.policy = Policy(problem.space.decisions, problem.options.rate)
 
     def find(self) -> dict[str, Precision]:
-        problem = self.problem
-        harms = {key: -value for key, value in self.policy.log_probabilities().items()}
-        return repaired(problem.space, problem.costs, harms, problem.target)
+        return self.problem.repaired({key: -value for key, value in self.policy.log_probabilities().items()})
 
     def present(self) -> dict[str, Precision]:
         return self.find()

@@ -2,11 +2,13 @@
 
 import dataclasses
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any, ClassVar
 
 import torch
 from torch import nn
 
+from hwlut.nn.quantized import QuantizedLayer, QuantizedProduct, quantized_operations
 from hwlut.quant.precision import Precision
 from hwlut.search.budget import Numbers, repaired
 from hwlut.search.judge import Judge, select
@@ -38,6 +40,11 @@ class Problem:
     group: Processes
     steps: int = 0
 
+    @cached_property
+    def operations(self) -> dict[str, QuantizedLayer | QuantizedProduct]:
+        """Those of the model, by module path."""
+        return quantized_operations(self.model)
+
     @property
     def delay(self) -> int:
         """First steps in which nothing is learned."""
@@ -64,15 +71,19 @@ class Problem:
         """
         noise = -torch.empty(len(self.costs), dtype=torch.float64).exponential_(generator=generator).log()
         harms = {key: -log_probabilities.get(key, 0.0) - float(each) for key, each in zip(self.costs, noise)}
+        return self.repaired(harms)
+
+    def repaired(self, harms: Numbers) -> dict[str, Precision]:
+        """The choices of least harm within the target, as `hwlut.search.budget.repaired` has them."""
         return repaired(self.space, self.costs, harms, self.target)
 
     def select(self, chosen: Chosen) -> None:
         """Let the model quantize by these choices."""
-        select(self.model, self.space.precisions(chosen))
+        select(self.operations, self.space.precisions(chosen))
 
     def bypass(self) -> None:
         """Let the model quantize nothing."""
-        select(self.model, dict.fromkeys(self.space.shapes, Precision(None, None)))
+        select(self.operations, dict.fromkeys(self.space.shapes, Precision(None, None)))
 
     def loss(self, chosen: Chosen) -> float:
         """The held-out loss of these choices on the present weights."""
@@ -106,8 +117,7 @@ class Method:
 
     def present(self) -> dict[str, Precision]:
         """What a model that is measured before the search is over quantizes to: something within the target."""
-        problem = self.problem
-        return repaired(problem.space, problem.costs, dict.fromkeys(problem.costs, 0.0), problem.target)
+        return self.problem.repaired(dict.fromkeys(self.problem.costs, 0.0))
 
     def probabilities(self) -> dict[tuple[str, Precision], float]:
         """Of every choice of every decision, by a policy; nothing without one."""

@@ -2,7 +2,6 @@
 
 import torch
 
-from hwlut.nn.quantized import quantized_operations
 from hwlut.search.methods.learned import Learned
 from hwlut.search.methods.method import Problem
 
@@ -18,7 +17,6 @@ class Relaxation(Learned):
 
     def __init__(self, problem: Problem):
         super().__init__(problem)
-        self._operations = quantized_operations(problem.model)
         self._costs = [
             torch.tensor([problem.costs[decision.name, choice] for choice in decision.choices], dtype=torch.float64)
             for decision in problem.space.decisions
@@ -32,7 +30,7 @@ class Relaxation(Learned):
         shares = self.policy.shares(fixed=not self._learns)
         for decision, parts in zip(problem.space.decisions, shares):
             for name in decision.operations:
-                weight, activation = self._operations[name].choices
+                weight, activation = problem.operations[name].choices
                 device = problem.group.device
                 weight.shares = parts[0].to(device, torch.float32)
                 if activation is not None:
