@@ -59,10 +59,15 @@ def dense(task: Task, seed: int, path: Path) -> Path:
     return path
 
 
+def place_of(name: str, seed: int, variant: str, folder: Path) -> Path:
+    """The folder of a run."""
+    return folder / f"{name}-{seed}-{variant.replace(' ', '_').replace(',', '')}"
+
+
 def measured(name: str, seed: int, variant: str, folder: Path) -> tuple[float, float]:
     """Accuracy in percent and loss on the test data."""
     formats, bits = (VARIANTS | FLOAT_VARIANTS)[variant]
-    task, place = TASKS[name](), folder / f"{name}-{seed}-{variant.replace(' ', '_').replace(',', '')}"
+    task, place = TASKS[name](), place_of(name, seed, variant, folder)
     if not (place / "config.json").exists():
         weights = dense(task, seed, folder / f"{name}-{seed}-dense.safetensors")
         chosen: list[Format | None] = [parse_format(each) for each in formats]
@@ -77,13 +82,15 @@ def measured(name: str, seed: int, variant: str, folder: Path) -> tuple[float, f
     return 100 * configuration.metric, mean_loss(model, task)
 
 
+def half_width(differences: list[float]) -> float:
+    """Of the 95 % interval of their mean, half the width."""
+    return QUANTILES[len(differences)] * statistics.stdev(differences) / math.sqrt(len(differences))
+
+
 def interval(differences: list[float]) -> str:
     """Their mean, and half the width of its 95 % interval."""
-    mean = statistics.fmean(differences)
-    if len(differences) < 2:
-        return f"{mean:+.4f}"
-    half = QUANTILES[len(differences)] * statistics.stdev(differences) / math.sqrt(len(differences))
-    return f"{mean:+.4f} +- {half:.4f}"
+    mean = f"{statistics.fmean(differences):+.4f}"
+    return mean if len(differences) < 2 else f"{mean} +- {half_width(differences):.4f}"
 
 
 def main() -> None:
