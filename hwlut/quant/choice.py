@@ -1,5 +1,6 @@
 """The step of a quantizer, kept: chosen by the values that are observed, followed in training, checked when loaded."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from hwlut.quant.options import Options
 from hwlut.quant.state import Wanted, WithState
 from hwlut.quant.steps import SMALLEST_STEP, MultiplierSteps, PowerOfTwoSteps, RealSteps
 
-__all__ = ["WithSteps"]
+__all__ = ["WithSteps", "observe_together"]
 
 
 class WithSteps(WithState):
@@ -74,25 +75,7 @@ class WithSteps(WithState):
 
         ValueError for a value that is not finite, where there is none at all, or for another number of channels.
         """
-        check_tensor(x)
-        if self.source == "dynamic":
-            return
-        real = x.detach().float()
-        if not bool(real.isfinite().all()):
-            raise ValueError("calibration values must be finite")
-        if not x.numel():
-            if not self.reached:
-                raise ValueError("calibration must see at least one value")
-            return
-        if self.method == "ema":
-            self._average(x)
-        else:
-            self._check_channels(x)
-            seen = self.observer or observer(self.method, self.percentile)
-            seen.observe(self.granularity.rows(real))
-            shape = self.granularity.shape(x)
-            self._choose(*(chosen.view(shape) for chosen in seen.choose(self.steps)))
-        self.reached = True
+        observe_together([self], x)
 
     def follow(self, x: torch.Tensor) -> None:
         """What a forward on `x` does first: observe it after `start`, or follow it in training.
@@ -138,6 +121,15 @@ class WithSteps(WithState):
             raise RuntimeError("Quantizer scale must be a kept power of two, not a real or dynamic step")
         self._check_calibrated()
         return nearest(self.exponent, self.choices) if self.learned else self.scale
+
+    def _learn(self, x: torch.Tensor, seen: Observer | None) -> None:
+        """Choose the step by what has been seen, `x` among it; without that, follow `x`."""
+        if seen is None:
+            self._average(x)
+        else:
+            shape = self.granularity.shape(x)
+            self._choose(*(chosen.view(shape) for chosen in seen.choose(self.steps)))
+        self.reached = True
 
     def _average(self, x: torch.Tensor) -> None:
         self._check_channels(x)
@@ -205,3 +197,36 @@ class WithSteps(WithState):
         if self.source != "static":
             words.append(self.source)
         return ", ".join(words)
+
+
+def observe_together(quantizers: Sequence[WithSteps], x: torch.Tensor) -> None:
+    """Let each observe real values, as `WithSteps.observe` has it.
+
+    Those that see their first values since `start` here, and agree in all but format and kind of step, remember these
+    and all that follow only once.
+    """
+    check_tensor(x)
+    kept = [each for each in quantizers if each.source != "dynamic"]
+    if not kept:
+        return
+    real = x.detach().float()
+    if not bool(real.isfinite().all()):
+        raise ValueError("calibration values must be finite")
+    if not x.numel():
+        if not all(each.reached for each in kept):
+            raise ValueError("calibration must see at least one value")
+        return
+    begun: dict[Any, Observer] = {}
+    told = set[int]()
+    for each in kept:
+        if each.method == "ema":
+            each._learn(x, None)
+            continue
+        each._check_channels(x)
+        seen = each.observer or observer(each.method, each.percentile)
+        if each.observer is not None and not each.reached:
+            seen = each.observer = begun.setdefault((each.granularity, each.method, each.percentile), seen)
+        if id(seen) not in told:
+            told.add(id(seen))
+            seen.observe(each.granularity.rows(real))
+        each._learn(x, seen)

@@ -65,6 +65,8 @@ class Distribution:
 
     def sums(self, entries: torch.Tensor) -> torch.Tensor:
         """Sums of float64 [..., entries] over each group, times the counts: [..., groups]."""
+        if self.size == 1:
+            return torch.inner(entries, self.counts.double()).unsqueeze(-1)
         zeros = torch.zeros(*entries.shape[:-1], self.size, dtype=torch.float64, device=entries.device)
         return zeros.index_add_(-1, self.groups, entries * self.counts)
 

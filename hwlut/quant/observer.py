@@ -5,7 +5,7 @@ from typing import Protocol
 
 import torch
 
-from hwlut.quant.affine import hold
+from hwlut.quant.affine import fake_quantized
 from hwlut.quant.distribution import Distribution
 from hwlut.quant.steps import Steps
 
@@ -94,15 +94,16 @@ class LeastError(_Distributed):
         seen = self.distribution
         assert seen is not None
         low, high = self.extremes.range()
-        values, groups = seen.values, seen.groups
+        values, one = seen.values, seen.size == 1
         least = torch.full(low.shape, torch.inf, dtype=torch.float64, device=low.device)
         best = steps.holding(low, high)
         together = max(1, _TOGETHER // max(1, len(values)))
         for some in torch.stack(list(steps.candidates(low, high))).split(together):
-            each = some[:, groups]
-            zero = None if steps.symmetric else steps.zero_point(low, high, some)[:, groups]
-            held = hold(values, each, zero, steps.format).rounded
-            errors = seen.sums((held * each - values).double().square())
+            zeros = None if steps.symmetric else steps.zero_point(low, high, some)
+            each, zero = (part if one or part is None else part[:, seen.groups] for part in (some, zeros))
+            assert each is not None
+            held = fake_quantized(values.expand(len(some), -1), each, zero, steps.format, margin=False)
+            errors = seen.sums(held.sub_(values).double().square_())
             for step, error in zip(some, errors):
                 # Of steps that serve equally well, the coarsest: it cuts off least of what is yet to come.
                 best = torch.where(error < least, step, best)

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from hwlut.quant import Quantizer
+from hwlut.quant.choice import observe_together
 from hwlut.quant.formats import Format
 from hwlut.quant.precision import format_name
 
@@ -61,10 +62,9 @@ class FormatChoice(nn.Module):
         return found
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        for each in self.quantizers.values():
-            assert isinstance(each, Quantizer)
-            if each.observing:
-                each.observe(x)
+        observing = [each for each in self.quantizers.values() if isinstance(each, Quantizer) and each.observing]
+        if observing:
+            observe_together(observing, x)
         if self.shares is not None:
             parts = [self._quantized(x, format) * share for format, share in zip(self.formats, self.shares)]
             return torch.stack(parts).sum(0)
