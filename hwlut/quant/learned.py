@@ -15,11 +15,11 @@ def real_step(parameter: torch.Tensor, values: int, steps: RealSteps) -> torch.T
     """The one of `steps` that is nearest to the parameter, whose gradient is ``1 / sqrt(values * highest code)``.
 
     `values`: how many of the input share a step, the batch included. The factor is that of Esser et al., "Learned
-    Step Size Quantization" (ICLR 2020), section 2.2: it brings the updates of a step to the size of a weight's. An
-    exported program has the step alone.
+    Step Size Quantization" (ICLR 2020), section 2.2: it brings the updates of a step to the size of a weight's.
+    Without gradients, and in an exported program, there is the step alone.
     """
     held = parameter.detach()
-    if standing_alone():
+    if not torch.is_grad_enabled() or standing_alone():
         return steps.allowed(held)
     share = (max(values, 1) * steps.format.max) ** -0.5
     return steps.allowed(held) + share * (parameter - held)  # zero is added, and with it the gradient
@@ -28,11 +28,11 @@ def real_step(parameter: torch.Tensor, values: int, steps: RealSteps) -> torch.T
 def power_step(exponent: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
     """2^-s for the int32 `scale` s that `exponent` was rounded to, with the gradient of 2^-exponent there.
 
-    Jain et al., "Trained Quantization Thresholds" (MLSys 2020): the rounding is passed straight through. An exported
-    program has the step alone.
+    Jain et al., "Trained Quantization Thresholds" (MLSys 2020): the rounding is passed straight through. Without
+    gradients, and in an exported program, there is the step alone.
     """
     step = power_of_two(-scale)
-    if standing_alone():
+    if not torch.is_grad_enabled() or standing_alone():
         return step
     return step - math.log(2) * step * (exponent - exponent.detach())
 

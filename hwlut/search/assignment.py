@@ -1,7 +1,7 @@
 """The multiple-choice knapsack: one choice for each layer, the best under a budget, exactly."""
 
 import math
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
 from types import MappingProxyType
@@ -11,7 +11,7 @@ from hwlut.fields import shorten
 from hwlut.search.cost import Cost
 from hwlut.search.knapsack import solve
 
-__all__ = ["Assignment", "assign", "costs_within"]
+__all__ = ["Assignment", "assign", "costs_within", "numbers_of"]
 
 _Numbers = Cost | Mapping[tuple[Any, Any], float]
 _REACH = 1 << 53
@@ -66,8 +66,8 @@ def assign(
     bound, options = _bound(budget, limit), _options(choices)
     held, sought = (costs, sensitivities) if limit == "cost" else (sensitivities, costs)
     other = "sensitivity" if limit == "cost" else "cost"
-    weights = _numbers(f"assign {limit}", options, held)
-    values = _numbers(f"assign {other}", options, sought)
+    weights = numbers_of(f"assign {limit}", options, held)
+    values = numbers_of(f"assign {other}", options, sought)
     _check_least(weights, bound, limit)
     picked = solve(weights, values, float(bound))
     chosen = {layer: options[layer][index] for layer, index in zip(options, picked)}
@@ -83,7 +83,7 @@ def costs_within(
 ) -> dict[tuple[Any, Any], float]:
     """The costs that `assign` takes, by (layer, choice); raises what it raises whatever the sensitivities are."""
     bound, options = _bound(budget, limit), _options(choices)
-    rows = _numbers("assign cost", options, costs)
+    rows = numbers_of("assign cost", options, costs)
     if limit == "cost":
         _check_least(rows, bound, limit)
     return {(layer, choice): number for layer, row in zip(options, rows) for choice, number in zip(options[layer], row)}
@@ -111,12 +111,12 @@ def _options(choices: Mapping[Any, Iterable[Any]]) -> dict[Any, list[Any]]:
     return options
 
 
-def _numbers(label: str, options: Mapping[Any, list[Any]], table: _Numbers) -> list[list[float]]:
-    """What `table` says of each layer's choices: all ints, or all floats."""
-    rows = []
-    for layer, choices in options.items():
-        texts = (f"{label} of layer {shorten(layer)}, choice {shorten(choice)}" for choice in choices)
-        rows.append([_number(text, _entry(label, table, (layer, choice))) for text, choice in zip(texts, choices)])
+def numbers_of(label: str, options: Mapping[Any, Sequence[Any]], table: _Numbers) -> list[list[float]]:
+    """What `table` says of each layer's choices: all ints, or all floats. Raises as `assign`, of `label`."""
+    rows = [
+        [_number(label, _entry(label, table, (layer, choice)), layer, choice) for choice in choices]
+        for layer, choices in options.items()
+    ]
     if not all(isinstance(number, int) for row in rows for number in row):
         rows = [[float(number) for number in row] for row in rows]
     reach = _total(max(map(abs, row)) for row in rows)
@@ -135,16 +135,21 @@ def _entry(label: str, table: _Numbers, key: tuple[Any, Any]) -> Any:
     return table[key]
 
 
-def _number(label: str, value: Any) -> float:
+def _number(label: str, value: Any, *of: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, Real):
-        raise TypeError(f"{label} must be a number, not {shorten(value)}")
+        raise TypeError(f"{_told(label, *of)} must be a number, not {shorten(value)}")
     try:
         real = float(value)
     except OverflowError:
         real = math.inf
     if not math.isfinite(real):
-        raise ValueError(f"{label} must be finite, not {shorten(value)}")
+        raise ValueError(f"{_told(label, *of)} must be finite, not {shorten(value)}")
     return int(value) if isinstance(value, Integral) else real
+
+
+def _told(label: str, *of: Any) -> str:
+    """The label, and the layer and choice that it is of, where given: in words only where they are to be read."""
+    return "{} of layer {}, choice {}".format(label, *map(shorten, of)) if of else label
 
 
 def _total(numbers: Iterable[float]) -> float:

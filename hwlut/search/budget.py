@@ -3,8 +3,9 @@
 from collections.abc import Hashable, Mapping
 
 from hwlut.quant.precision import Precision
-from hwlut.search.assignment import assign
+from hwlut.search.assignment import numbers_of
 from hwlut.search.cost import Bits, Cost, LayerShape, bit_operations, memory
+from hwlut.search.knapsack import solve
 from hwlut.search.options import Search
 from hwlut.search.space import Decision, Space
 
@@ -54,13 +55,7 @@ def cost_of(costs: Numbers, chosen: Mapping[str, Precision]) -> float:
 
 def upgrades(decision: Decision, choice: Precision) -> list[Precision]:
     """Choices of a decision with more bits for an operand and fewer for none."""
-    return [
-        other
-        for other in decision.choices
-        if other.weight_bits >= choice.weight_bits
-        and other.activation_bits >= choice.activation_bits
-        and (other.weight_bits, other.activation_bits) != (choice.weight_bits, choice.activation_bits)
-    ]
+    return [decision.choices[place] for place in decision.upgrades[decision.choices.index(choice)]]
 
 
 def repaired(space: Space, costs: Numbers, harms: Numbers, target: float) -> dict[str, Precision]:
@@ -73,34 +68,42 @@ def repaired(space: Space, costs: Numbers, harms: Numbers, target: float) -> dic
     `check_target`.
     """
     check_target(space, costs, target)
-    chosen = _spending(space, costs, harms, target)
+    choices = {decision.name: decision.choices for decision in space.decisions}
+    weights, values = numbers_of("search cost", choices, costs), numbers_of("search harm", choices, harms)
+    places = _spending(weights, values, float(target))
     while True:
-        spent = cost_of(costs, chosen)
+        spent = _total(weights, places)
         fitting = [
-            (harms[decision.name, other] - harms[decision.name, chosen[decision.name]], decision.name, other)
-            for decision in space.decisions
-            for other in upgrades(decision, chosen[decision.name])
-            if spent - costs[decision.name, chosen[decision.name]] + costs[decision.name, other] <= target
+            (own_values[other] - own_values[place], layer, other)
+            for layer, (decision, place) in enumerate(zip(space.decisions, places))
+            for own_weights, own_values in [(weights[layer], values[layer])]
+            for other in decision.upgrades[place]
+            if spent - own_weights[place] + own_weights[other] <= target
         ]
         if not fitting:
             assert spent <= target
-            return chosen
-        _, name, other = min(fitting, key=lambda each: each[0])
-        chosen[name] = other
+            return {decision.name: decision.choices[place] for decision, place in zip(space.decisions, places)}
+        _, layer, other = min(fitting, key=lambda each: each[0])
+        places[layer] = other
 
 
-def _spending(space: Space, costs: Numbers, harms: Numbers, target: float) -> dict[str, Precision]:
-    """The choices of least harm; where they spend less than 95 % of the target, of least harm less a price of what is
-    spent, the lowest that brings them there, or else the most that can be.
+def _spending(weights: list[list[float]], values: list[list[float]], target: float) -> list[int]:
+    """The place of each choice of least harm; where they spend less than 95 % of the target, of least harm less a
+    price of what is spent, the lowest that brings them there, or else the most that can be.
     """
-    choices = {decision.name: decision.choices for decision in space.decisions}
-    reach = max(harms.values()) - min(harms.values()) or 1.0
-    best: dict[str, Precision] = {}
+    reach = max(map(max, values)) - min(map(min, values)) or 1.0
+    best: list[int] = []
     for price in (0.0, *(reach * 2.0**power for power in range(-12, 13))):
-        priced = {key: harm - price * costs[key] / (target or 1.0) for key, harm in harms.items()}
-        chosen: dict[str, Precision] = dict(assign(choices, costs, priced, target).choices)  # type: ignore[arg-type]
-        if not best or cost_of(costs, chosen) > cost_of(costs, best):
-            best = chosen
-        if cost_of(costs, best) >= _SPENT * target:
+        priced = [
+            [value - price * weight / (target or 1.0) for weight, value in zip(*row)] for row in zip(weights, values)
+        ]
+        places = solve(weights, priced, target)
+        if not best or _total(weights, places) > _total(weights, best):
+            best = places
+        if _total(weights, best) >= _SPENT * target:
             break
     return best
+
+
+def _total(rows: list[list[float]], places: list[int]) -> float:
+    return sum(row[place] for row, place in zip(rows, places))

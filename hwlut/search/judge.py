@@ -35,11 +35,25 @@ class Judge:
     def __init__(self, model: nn.Module, task: Task, batches: Sequence[Any]):
         self._model, self._task, self.batches = model, task, list(batches)
         self.evaluations = 0
+        self._ready = False
+
+    @contextmanager
+    def ready(self) -> Iterator[None]:
+        """The model is meanwhile in the modes that it is judged in, which several losses then need not bring about."""
+        if self._ready:
+            yield
+            return
+        with evaluating(self._model), batch_statistics(self._model):
+            self._ready = True
+            try:
+                yield
+            finally:
+                self._ready = False
 
     def loss(self, place: int, group: Processes) -> float:
         """The loss on the batch at `place`, counted over and over; the mean over the processes."""
         inputs, target = self.batches[place % len(self.batches)]
-        with evaluating(self._model), batch_statistics(self._model):
+        with self.ready():
             loss = self._task.loss(called("held-out", self._model, inputs), target)
         self.evaluations += 1
         found = float(group.total(loss.detach().double())) / group.size
@@ -49,7 +63,8 @@ class Judge:
 
     def mean(self, group: Processes) -> float:
         """The mean loss over all batches."""
-        return sum(self.loss(place, group) for place in range(len(self.batches))) / len(self.batches)
+        with self.ready():
+            return sum(self.loss(place, group) for place in range(len(self.batches))) / len(self.batches)
 
 
 def _normalizations(model: nn.Module) -> list[_BatchNorm]:

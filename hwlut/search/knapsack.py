@@ -8,7 +8,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import reduce
 
 import numpy as np
 
@@ -67,11 +66,12 @@ class _Axis:
         arrays = [np.array(row, dtype=np.float64) for row in rows]
         reach = math.fsum(float(np.abs(array).max()) for array in arrays)
         slack = 4 * float(np.finfo(np.float64).eps) * reach * (8 + sum(map(len, arrays)))
-        exact = {Fraction(number) for row in rows for number in row}
-        finest = max(number.denominator for number in exact)
-        step = reduce(math.gcd, (int(number * finest) for number in exact))
-        fits = Fraction(reach) * finest <= 1 << 53
-        return cls(arrays, float(Fraction(step, finest)) if fits else 0.0, slack)
+        exact = [number.as_integer_ratio() for row in rows for number in row]
+        finest = max(denominator for _, denominator in exact)  # a power of two, as all are
+        if Fraction(reach) * finest > 1 << 53:
+            return cls(arrays, 0.0, slack)
+        step = math.gcd(*(numerator * (finest // denominator) for numerator, denominator in exact))
+        return cls(arrays, step / finest, slack)
 
     def total(self, picked: list[int]) -> float:
         """The sum of the numbers at these places, one a row, from left to right."""

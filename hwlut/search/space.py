@@ -45,6 +45,19 @@ class Decision:
             return tuple(Precision(each, each) for each in self.weights)
         return tuple(Precision(*pair) for pair in itertools.product(self.weights, self.activations))
 
+    @cached_property
+    def upgrades(self) -> tuple[tuple[int, ...], ...]:
+        """Of each choice, the places of those with more bits for an operand and fewer for none."""
+        bits = [(choice.weight_bits, choice.activation_bits) for choice in self.choices]
+        return tuple(
+            tuple(
+                place
+                for place, (w, a) in enumerate(bits)
+                if w >= weight and a >= activation and w + a > weight + activation
+            )
+            for weight, activation in bits
+        )
+
     @property
     def heads(self) -> tuple[int, ...]:
         """Sizes of the independent parts of a choice: of one format, or of weights and of activations."""

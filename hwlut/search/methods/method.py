@@ -70,7 +70,7 @@ class Problem:
         the softmax.
         """
         noise = -torch.empty(len(self.costs), dtype=torch.float64).exponential_(generator=generator).log()
-        harms = {key: -log_probabilities.get(key, 0.0) - float(each) for key, each in zip(self.costs, noise)}
+        harms = {key: -log_probabilities.get(key, 0.0) - each for key, each in zip(self.costs, noise.tolist())}
         return self.repaired(harms)
 
     def repaired(self, harms: Numbers) -> dict[str, Precision]:

@@ -1,5 +1,6 @@
 """One-shot search: a policy learned by reinforcement while the weights that it judges are trained."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -27,23 +28,29 @@ class OneShot(Learned):
 
     def before(self, step: int) -> None:
         generator = self.problem.generator(step)
-        self._drawn = self._draw(step, generator)
-        if step >= self.problem.delay:
-            self._other = self._draw(step, generator)
+        learns = step >= self.problem.delay
+        draws = self._draws(generator, uniform=not learns)
+        self._drawn = next(draws)
+        if learns:
+            self._other = next(draws)
         self.problem.select(self._drawn)
 
     def after(self, step: int) -> None:
         if step < self.problem.delay:
             return
-        self._reward = self._judged(self._drawn, step)
-        difference = self._reward - self._judged(self._other, step)
+        with self.problem.judge.ready():
+            self._reward = self._judged(self._drawn, step)
+            difference = self._reward - self._judged(self._other, step)
         self.policy.learn(self._drawn, self._other, difference, self.problem.entropy_weight(step))
 
-    def _draw(self, step: int, generator: torch.Generator) -> dict[str, Precision]:
-        problem, uniform = self.problem, step < self.problem.delay
-        if problem.options.function == "within":
-            return problem.draw_within(generator, {} if uniform else self.policy.log_probabilities())
-        return self.policy.draw(generator, uniform)
+    def _draws(self, generator: torch.Generator, uniform: bool) -> Iterator[dict[str, Precision]]:
+        """Configurations from the policy as it is now."""
+        if self.problem.options.function != "within":
+            while True:
+                yield self.policy.draw(generator, uniform)
+        log_probabilities = {} if uniform else self.policy.log_probabilities()
+        while True:
+            yield self.problem.draw_within(generator, log_probabilities)
 
     def _judged(self, chosen: dict[str, Precision], step: int) -> float:
         problem, options = self.problem, self.problem.options
