@@ -8,6 +8,7 @@ import torch
 
 from hwlut import Fixed
 from hwlut.quant import Quantizer
+from hwlut.quant.choice import observe_together
 from hwlut.quant.distribution import Distribution
 
 S8, U8, S4 = Fixed(8), Fixed(8, signed=False), Fixed(4)
@@ -201,3 +202,25 @@ def test_values_that_are_not_finite_are_refused(method, bad):
         quantizer.observe(torch.tensor([1.0, bad], dtype=torch.float64))
     assert str(caught.value) == "calibration values must be finite"
     assert torch.equal(quantizer.step, before)
+
+
+@pytest.mark.parametrize("method", ["mse", "percentile", "minmax", "ema"])
+def test_quantizers_that_observe_together_choose_as_each_alone_would_and_remember_values_once(method: str) -> None:
+    formats = Fixed(2), Fixed(3), Fixed(8)
+    together, alone = ([Quantizer(each, steps="real", method=method) for each in formats] for _ in range(2))
+    late = Quantizer(Fixed(4), steps="real", method=method)
+    late_alone = Quantizer(Fixed(4), steps="real", method=method)
+    for each in (*together, *alone):
+        each.start()
+    for place in range(3):
+        x = torch.randn(500, generator=torch.Generator().manual_seed(place)) * (place + 1)
+        if place == 1:
+            late.start()
+            late_alone.start()
+        observe_together([*together, late] if place else together, x)
+        for each in (*alone, late_alone) if place else alone:
+            each.observe(x)
+        for one, other in zip((*together, late), (*alone, late_alone)):
+            assert torch.equal(one.step, other.step) or one is late and not place
+    if method != "ema":
+        assert len({id(each.observer) for each in together}) == 1 and late.observer is not together[0].observer
