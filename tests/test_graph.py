@@ -379,6 +379,31 @@ def test_views_read_what_is_written_to_their_base():
     assert by_kind["cos"].inputs == (by_kind["exp"].name,)
 
 
+class Partly(nn.Module):
+    def forward(self, x, y):
+        x, y = x + 1, y + 1
+        x.relu_()
+        part, rest = y.split([1, 3], 1)
+        part.mul_(2)
+        y.T.neg_()
+        return torch.stack([x, y]), rest
+
+
+def test_shapes_of_arguments_and_results_and_writes_to_parts():
+    graph = trace(Partly(), (torch.randn(2, 4), torch.randn(2, 4)))
+    by_kind = {operation.kind: operation for operation in graph}
+    split, stack = by_kind["split"], by_kind["stack"]
+    assert (split.operator, split.sizes, split.shapes) == ("aten::split_with_sizes", {"self": (2, 4)}, ((2, 1), (2, 3)))
+    assert split.shape == (2, 1) and stack.shapes == ((2, 2, 4),)
+    assert stack.sizes == {"tensors": ((2, 4), (2, 4))}
+    assert {kind: each.partial for kind, each in by_kind.items() if each.operator.endswith("_")} == {
+        "relu": False,
+        "mul": True,
+        "neg": True,
+    }
+    assert stack.arguments["tensors"][1] == Source(by_kind["neg"].name) and by_kind["neg"].shape == (4, 2)
+
+
 @pytest.mark.parametrize("copied", ["clone", "double", "contiguous", "flatten"])
 def test_copies_are_not_what_they_copy(copied):
     class Copied(nn.Module):

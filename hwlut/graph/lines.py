@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch.fx import Node
 
-__all__ = ["cause_of", "line_of", "place_of", "refusal"]
+__all__ = ["cause_of", "line_of", "place_of", "refusal", "shown"]
 
 _Place = tuple[str, int]
 
@@ -31,15 +31,19 @@ def place_of(node: Node) -> _Place | None:
 def line_of(node: Node) -> str:
     """ "file:line" of the model that made the node."""
     place = place_of(node)
-    return "" if place is None else _shown(place)
+    return "" if place is None else shown(place)
 
 
-def cause_of(error: BaseException) -> tuple[_Place | None, str]:
-    """The line of the model at which export failed, and why, in one line."""
+def cause_of(error: BaseException, *between: str) -> tuple[_Place | None, str]:
+    """The line of the model at which export, or a call of it, failed, and why, in one line.
+
+    between: files that come between the model and torch.
+    """
     text = textwrap.shorten(str(error), 160, placeholder="...") or type(error).__name__
     reason = "what runs depends on the values of a tensor" if "data-dependent" in text else text
     for each in _causes(error):
         frames = [(frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(each.__traceback__)]
+        frames = [frame for frame in frames if frame[0] not in between]
         if place := _innermost(frames):
             return place, reason
     return None, reason
@@ -50,7 +54,7 @@ def refusal(place: _Place | None, reason: str) -> ValueError:
     expected = "trace model must be one that torch.export captures"
     if place is None:
         return ValueError(f"{expected}: {reason}")
-    return ValueError(f"{expected}, unlike {_shown(place)}: {linecache.getline(*place).strip()} ({reason})")
+    return ValueError(f"{expected}, unlike {shown(place)}: {linecache.getline(*place).strip()} ({reason})")
 
 
 def _innermost(frames: Iterable[_Place]) -> _Place | None:
@@ -64,7 +68,7 @@ def _foreign(file: str) -> bool:
     return python or file.startswith(("<", _TORCH, _HERE))
 
 
-def _shown(place: _Place) -> str:
+def shown(place: _Place) -> str:
     """ "file:line", below the working directory or site-packages where the file is there."""
     file, line = place
     path = Path(file)

@@ -31,14 +31,18 @@ class Operation:
 
     name: unique in the graph. kind: "linear" (a product with a weight matrix, however it is written), "conv1d",
     "conv2d", "conv3d", "conv_transpose1d" and so on, "embedding", "matmul" (other products of two tensors), "attention"
-    (scaled dot products, whole), else the operator's plain name, such as "softmax", "add" or "layer_norm".
+    (scaled dot products, whole), else the operator's plain name, such as "softmax", "add" or "layer_norm". operator:
+    the name of its schema, such as "aten::addmm" or "aten::relu_".
 
     path: of the module whose forward has it, the first name of that module in `model.named_modules()`; "" for the
     model. module: that module's class. call: how many-th call of the module, from 0. place: how many-th operation of
     its kind in that call, from 0, where "matmul" and "attention" count as one kind: products.
 
     inputs: names of what feeds it, each once. arguments: all that the operator is called with, by the names in its
-    schema, with a `Source` for each tensor. shape, dtype: of its first result.
+    schema, with a `Source` for each tensor. sizes: the shapes of the tensors among them, by the same names, a tuple of
+    shapes where an argument is several. shape, dtype: of its first result. shapes: of all its results, None for what is
+    no tensor. partial: whether it writes to a tensor that has views, or is one, of another form: what reads it then
+    reads more than its result, or less.
 
     parameters: names of the model's parameters among its arguments, as they are or computed from parameters alone
     (transposed, sliced, quantized). weights: elements of its weight, 0 without one; a bias is none. macs:
@@ -50,13 +54,17 @@ class Operation:
 
     name: str
     kind: str
+    operator: str
     path: str
     module: str
     call: int
     place: int
     inputs: tuple[str, ...]
     arguments: Mapping[str, Any] = field(hash=False)
+    sizes: Mapping[str, Any] = field(hash=False, repr=False)
     shape: tuple[int, ...]
+    shapes: tuple[tuple[int, ...] | None, ...]
+    partial: bool
     dtype: torch.dtype
     parameters: tuple[str, ...]
     weights: int

@@ -17,7 +17,18 @@ from hwlut.graph.kinds import macs, role, skipped
 from hwlut.graph.lines import line_of, place_of, refusal
 from hwlut.graph.operation import PRODUCTS, Graph, Operation, Source
 from hwlut.graph.places import Places
-from hwlut.graph.values import Held, Value, by_name, tensor_of, viewed, written
+from hwlut.graph.values import (
+    Held,
+    Value,
+    by_name,
+    form_of,
+    schema,
+    shapes_of,
+    sizes_of,
+    tensor_of,
+    viewed,
+    written,
+)
 
 __all__ = ["trace"]
 
@@ -93,7 +104,8 @@ class _Walk:
         outputs: list[Held] = []
         for node in module.graph.nodes:
             if node.op == "placeholder":
-                values[node] = next(waiting)
+                values[node] = held = next(waiting)
+                held.form = form_of(node) if held.form is None else held.form
             elif node.op == "call_function":
                 values[node] = self._called(module, node, values)
             elif node.op == "output":
@@ -108,16 +120,16 @@ class _Walk:
         if node.target is operator.getitem:
             results, which = values[node.all_input_nodes[0]], node.args[1]
             assert isinstance(which, int)
-            return results[which] if isinstance(results, list) else results.result(which)
+            return results[which] if isinstance(results, list) else results.result(which, form_of(node))
         base = viewed(node)
         if not isinstance(node.target, torch._ops.OpOverload) or tensor_of(node) is None or skipped(node):
             fed = [values[each].value for each in node.all_input_nodes]
-            return values[base] if base is not None else Held(fed[0] if fed else _NOTHING)
-        value = self._operation(node, values, place)
+            return values[base] if base is not None else Held(fed[0] if fed else _NOTHING, None, form_of(node))
         targets = [values[each] for each in written(node)]
+        value = self._operation(node, values, place, partial=not all(target.alone for target in targets))
         for target in targets:
             target.write(value)
-        return targets[0] if targets else Held(value, None if base is None else values[base])
+        return targets[0] if targets else Held(value, None if base is None else values[base], form_of(node))
 
     def _under_mode(self, module: GraphModule, node: Node, values: dict[Node, Any]) -> list[Held]:
         """A part of the model under its own mode of gradients or autocast, followed as if it stood here."""
@@ -129,7 +141,7 @@ class _Walk:
         held = [values[each] if isinstance(each, Node) else Held(_NOTHING) for each in operands]
         return self._run(getattr(module, str(part.target)), held)
 
-    def _operation(self, node: Node, values: dict[Node, Any], place: tuple[str, str, int]) -> Value:
+    def _operation(self, node: Node, values: dict[Node, Any], place: tuple[str, str, int], *, partial: bool) -> Value:
         fed = {each: values[each].value for each in node.all_input_nodes}
         fixed = {each for each, value in fed.items() if value.constant}
         learned = {each for each, value in fed.items() if value.parameters}
@@ -140,16 +152,22 @@ class _Walk:
         assert result is not None
         if not all(isinstance(size, int) for size in result.shape):
             raise refusal(place_of(node), f"the shape of {kind} depends on the values of a tensor")
+        arguments = by_name(node)
+        sizes = {key: sizes_of(value) for key, value in arguments.items()}
         operation = Operation(
             name=self._unique(node.name),
             kind=kind,
+            operator=schema(node).name,
             path=path,
             module=module,
             call=call,
             place=self.counts[counted],
             inputs=tuple(dict.fromkeys(value.source.name for value in fed.values() if value.source)),
-            arguments=MappingProxyType({key: _mapped(value, values) for key, value in by_name(node).items()}),
+            arguments=MappingProxyType({key: _mapped(value, values) for key, value in arguments.items()}),
+            sizes=MappingProxyType({key: size for key, size in sizes.items() if size is not None}),
             shape=tuple(result.shape),
+            shapes=shapes_of(node),
+            partial=partial,
             dtype=result.dtype,
             parameters=tuple(dict.fromkeys(each for value in fed.values() for each in value.parameters)),
             weights=sum(weight.meta["val"].numel() for weight in weights),

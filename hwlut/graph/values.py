@@ -1,5 +1,6 @@
 """What stands for the nodes of an exported model, through views and operators that write in place."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,10 @@ from torch.utils._pytree import tree_leaves
 
 from hwlut.graph.operation import Source
 
-__all__ = ["Held", "Value", "by_name", "schema", "tensor_of", "viewed", "written"]
+__all__ = ["Held", "Value", "by_name", "form_of", "schema", "shapes_of", "sizes_of", "tensor_of", "viewed", "written"]
+
+
+Form = tuple[tuple[int, ...], tuple[int, ...], int]
 
 
 @dataclass(frozen=True)
@@ -23,31 +27,45 @@ class Value:
 
 
 class Held:
-    """A tensor of the model as it runs: what is written to it is in its views too, and in what it is a view of."""
+    """A tensor of the model as it runs: what is written to it is in its views too, and in what it is a view of.
 
-    def __init__(self, value: Value, base: "Held | None" = None):
+    form: shape, strides and offset of the tensor, None where it is unknown.
+    """
+
+    def __init__(self, value: Value, base: "Held | None" = None, form: Form | None = None):
         self.value = value
         self.base = base
+        self.form = form
         self.views: list[Held] = []
         if base is not None:
             base.views.append(self)
 
     def write(self, value: Value) -> None:
         """From here on the tensor comes from what wrote to it."""
+        for held in self._kin():
+            held.value = value
+
+    @property
+    def alone(self) -> bool:
+        """Whether all that is written to with the tensor has its form."""
+        return all(held.form == self.form for held in self._kin())
+
+    def _kin(self) -> "Iterator[Held]":
+        """The tensor, what it is a view of, and its views."""
         above = self.base
         while above is not None:
-            above.value = value
+            yield above
             above = above.base
         below = [self]
         while below:
             held = below.pop()
-            held.value = value
+            yield held
             below += held.views
 
-    def result(self, which: int) -> "Held":
+    def result(self, which: int, form: Form | None) -> "Held":
         """One of the results of an operator that has several, of which this stands for all."""
         source = self.value.source and Source(self.value.source.name, which)
-        return Held(Value(source, self.value.constant, self.value.parameters), self)
+        return Held(Value(source, self.value.constant, self.value.parameters), self, form)
 
 
 def schema(node: Node) -> torch.FunctionSchema:
@@ -64,6 +82,31 @@ def by_name(node: Node) -> dict[str, Any]:
 def tensor_of(node: Node) -> torch.Tensor | None:
     """The node's result, the first tensor where there are several, None where there is none: a number, for one."""
     return next((leaf for leaf in tree_leaves(node.meta.get("val")) if isinstance(leaf, torch.Tensor)), None)
+
+
+def form_of(node: Node) -> Form | None:
+    """Shape, strides and offset of the node's result, where that is one tensor."""
+    value = node.meta.get("val")
+    if not isinstance(value, torch.Tensor):
+        return None
+    return tuple(value.shape), tuple(value.stride()), int(value.storage_offset())
+
+
+def shapes_of(node: Node) -> tuple[tuple[int, ...] | None, ...]:
+    """Shapes of all results of the node, None for what is no tensor."""
+    value = node.meta.get("val")
+    results = value if isinstance(value, (list, tuple)) else (value,)
+    return tuple(tuple(each.shape) if isinstance(each, torch.Tensor) else None for each in results)
+
+
+def sizes_of(value: Any) -> Any:
+    """An argument of a node with shapes in the place of tensors, None where it has none."""
+    if isinstance(value, Node):
+        tensor = value.meta.get("val")
+        return tuple(tensor.shape) if isinstance(tensor, torch.Tensor) else None
+    if isinstance(value, (list, tuple)) and any(isinstance(each, Node) for each in value):
+        return tuple(sizes_of(each) for each in value)
+    return None
 
 
 def written(node: Node) -> list[Node]:
