@@ -10,6 +10,7 @@ from hwlut.ops.lut_matmul import lut_encode, lut_matmul, lut_scan
 from hwlut.ops.lut_tables import LutTables, lut_tables
 from hwlut.ops.quantize_codes import quantize_codes
 from hwlut.ops.quantized_lookup import quantized_lookup
+from hwlut.ops.ranged_quantize import ranged_quantize
 from hwlut.ops.registry import implementation
 
 __all__ = [
@@ -29,5 +30,6 @@ __all__ = [
     "lut_tables",
     "quantize_codes",
     "quantized_lookup",
+    "ranged_quantize",
     "table",
 ]

@@ -7,6 +7,7 @@ from hwlut.quant.affine import Quantized
 from hwlut.quant.calibration import Calibrated, calibrate
 from hwlut.quant.formats import Format, Minifloat, parse_format
 from hwlut.quant.quantizer import Quantizer
+from hwlut.quant.ranged import RangedQuantizer
 from hwlut.quant.steps import multiplier_and_shift
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "Minifloat",
     "Quantized",
     "Quantizer",
+    "RangedQuantizer",
     "calibrate",
     "multiplier_and_shift",
     "parse_format",

@@ -1,12 +1,13 @@
 """The optimizer, and the rate and decay of each parameter."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import nn
 
 from hwlut.nn import LutLayer
-from hwlut.quant import Quantizer
+from hwlut.quant import Quantizer, RangedQuantizer
 from hwlut.train.options import Finetune
 
 __all__ = ["optimizer_of"]
@@ -17,8 +18,8 @@ _LIMITS = torch.finfo(torch.float32)
 def optimizer_of(student: nn.Module, options: Finetune) -> torch.optim.Optimizer:
     """The optimizer that the options name, over all parameters that have a gradient.
 
-    Real steps of quantizers are changed by their logarithms, as of Jain et al., "Trained Quantization Thresholds"
-    (MLSys 2020), section 4: so they stay positive, and one rate fits small ones and large ones.
+    Real steps and ranges of quantizers are changed by their logarithms, as of Jain et al., "Trained Quantization
+    Thresholds" (MLSys 2020), section 4: so they stay positive, and one rate fits small ones and large ones.
     """
     groups = _groups(student, options)
     optimizer: torch.optim.Optimizer
@@ -26,11 +27,7 @@ def optimizer_of(student: nn.Module, options: Finetune) -> torch.optim.Optimizer
         optimizer = torch.optim.SGD(groups, momentum=0.9)
     else:
         optimizer = (torch.optim.Adam if options.optimizer == "adam" else torch.optim.AdamW)(groups)
-    steps = [
-        module.step
-        for module in student.modules()
-        if isinstance(module, Quantizer) and isinstance(getattr(module, "step", None), nn.Parameter)
-    ]
+    steps = [step for module in student.modules() if isinstance(module, Quantizer) for step in _positive(module)]
 
     @torch.no_grad()
     def before(*_: Any) -> None:
@@ -50,6 +47,15 @@ def optimizer_of(student: nn.Module, options: Finetune) -> torch.optim.Optimizer
         optimizer.register_step_pre_hook(before)
         optimizer.register_step_post_hook(after)
     return optimizer
+
+
+def _positive(quantizer: Quantizer) -> Iterator[nn.Parameter]:
+    """Its parameters that stay positive."""
+    if isinstance(step := getattr(quantizer, "step", None), nn.Parameter):
+        yield step
+    if isinstance(quantizer, RangedQuantizer):
+        assert isinstance(quantizer.top, nn.Parameter)
+        yield quantizer.top
 
 
 def _groups(student: nn.Module, options: Finetune) -> list[dict[str, Any]]:

@@ -14,6 +14,7 @@ from hwlut.nn.quantized.layers import (
 from hwlut.nn.quantized.operands import Operands
 from hwlut.nn.quantized.products import QuantizedProduct
 from hwlut.nn.quantized.quantize import product_name, quantize, quantized_operations, split_attention
+from hwlut.nn.quantized.ranges import fix_ranges, ranged_quantizers, settle_ranges
 
 __all__ = [
     "FormatChoice",
@@ -28,9 +29,12 @@ __all__ = [
     "QuantizedLinear",
     "QuantizedProduct",
     "QuantizedTransposedLinear",
+    "fix_ranges",
     "integers",
     "product_name",
     "quantize",
     "quantized_operations",
+    "ranged_quantizers",
+    "settle_ranges",
     "split_attention",
 ]

@@ -53,6 +53,11 @@ class FormatChoice(nn.Module):
                 del self.quantizers[_key(format)]
         self.formats, self.shares = (kept,), None
 
+    def settle_on(self, quantizer: Quantizer) -> None:
+        """Forget all formats, and quantize by this quantizer in its own from now on."""
+        self.formats, self.selected, self.shares = (quantizer.format,), quantizer.format, None
+        self.quantizers = nn.ModuleDict({_key(quantizer.format): quantizer})
+
     def quantizer(self, format: Format | None) -> Quantizer | None:
         """That of a format."""
         if format is None:

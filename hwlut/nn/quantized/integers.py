@@ -21,7 +21,7 @@ from hwlut.nn.quantized.layers import (
 )
 from hwlut.nn.quantized.products import QuantizedProduct
 from hwlut.nn.quantized.quantize import quantized_operations
-from hwlut.quant import Quantized, Quantizer, multiplier_and_shift
+from hwlut.quant import Quantized, Quantizer, RangedQuantizer, multiplier_and_shift
 from hwlut.quant.calibration import called
 from hwlut.quant.formats import Format, integers_of
 from hwlut.quant.modes import evaluating
@@ -184,6 +184,8 @@ def _operand(
         raise ValueError(f"{label} must have steps along its output channels, axis {channel}, not axis {axis}")
     if not quantizer.calibrated:
         raise ValueError(f"{label} must be calibrated, by hwlut.quant.calibrate")
+    if isinstance(quantizer, RangedQuantizer) and not quantizer.fixed:
+        raise ValueError(f"{label} must have a fixed number of bits, by hwlut.nn.quantized.fix_ranges")
     try:
         held = integers_of(quantizer.format)
     except ValueError as error:

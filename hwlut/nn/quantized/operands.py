@@ -7,7 +7,7 @@ from typing import Any
 
 from hwlut.fields import shorten
 from hwlut.fixed import Fixed
-from hwlut.quant import Quantizer
+from hwlut.quant import Quantizer, RangedQuantizer
 from hwlut.quant.formats import Format
 
 __all__ = ["Operands"]
@@ -20,6 +20,8 @@ _GIVEN_ELSEWHERE = ("format", "axis")
 @dataclass(frozen=True)
 class Operands:
     """Options of `hwlut.quant.Quantizer`, of weights and of activations.
+
+    With ``{"source": "ranged"}``, the other options are those of `hwlut.quant.RangedQuantizer`.
 
     weights: by default a learned real step a channel. activations: by default one learned real step, and a zero point
     where codes are integers; ``symmetric`` counts for these alone, since minifloats have none. The second operand of a
@@ -40,6 +42,8 @@ class Operands:
             object.__setattr__(self, label, MappingProxyType(dict(options)))
         if self.activations.get("granularity") == "channel":
             raise ValueError("Operands activations granularity must be tensor, token or block, not channel")
+        if self.activations.get("powers"):
+            raise ValueError("Operands activations powers must be left out; only a weight can have a learned one")
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Operands, (dict(self.weights), dict(self.activations))
@@ -55,6 +59,9 @@ class Operands:
 
 def _quantizer(format: Format, options: Mapping[str, Any], axes: Mapping[str, int]) -> Quantizer:
     taken = dict(options)
+    if taken.get("source") == "ranged":
+        del taken["source"]
+        return RangedQuantizer(format, **taken)
     if not isinstance(format, Fixed):
         taken.pop("symmetric", None)
     axis = axes.get(taken.get("granularity", "tensor"))
