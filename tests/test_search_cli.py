@@ -104,7 +104,7 @@ def test_every_method(capsys, method):
 
 def test_searches_go_on_only_when_asked(capsys):
     found = told(capsys, *SEARCH)
-    message = "product holds a search: go on with it by --resume, or give another --exp-name"
+    message = "product holds a run: go on with it by --resume, or give another --exp-name"
     assert refused(capsys, *SEARCH) == message
     config, checkpoint = Path("product/config.json"), Path("product/checkpoint.safetensors")
     config.unlink()

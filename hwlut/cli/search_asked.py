@@ -9,7 +9,7 @@ import typer
 
 from hwlut.cli.tasks import file_source
 
-__all__ = ["Asked", "flag", "found_by_all", "parts", "task_source"]
+__all__ = ["Asked", "flag", "found_by_all", "parts", "run_folder", "task_source"]
 
 _OF_NAMED_TASKS = ("data", "tokenizer", "size", "length", "config")
 _FLAGS = {"method": "--search"}
@@ -60,6 +60,17 @@ def flag(name: str) -> str:
 def found_by_all(asked: Asked, path: Path) -> Path:
     """A path that Dask's workers find too, wherever they run."""
     return path.resolve() if asked["dask"] else path
+
+
+def run_folder(asked: Asked, name: str, first: bool) -> Path:
+    """The folder of a run of the task of this name; ValueError where it holds one that is not to go on."""
+    name = asked["exp_name"] or name
+    if Path(name).name != name:
+        raise ValueError(f"--exp-name must be the name of a folder, not {name!r}")
+    folder: Path = asked["output_root_dir"] / name
+    if first and (folder / "request.json").exists() and not asked["resume"]:
+        raise ValueError(f"{folder} holds a run: go on with it by --resume, or give another --exp-name")
+    return folder
 
 
 def task_source(asked: Asked) -> Any:

@@ -50,6 +50,7 @@ _TRAINING_NAMES = {
     "num_train_epochs": "epochs",
     "max_steps": "steps",
     "learning_rate": "learning_rate",
+    "step_rate": "step_rate",
     "optimizer": "optimizer",
     "ema": "ema",
     "eval_steps": "evaluate_every",

@@ -4,12 +4,11 @@ import dataclasses
 import os
 from contextlib import nullcontext
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hwlut.cli.machine import dask_executor, spawning
 from hwlut.cli.screen import note, progress
-from hwlut.cli.search_asked import Asked, found_by_all, parts, task_source
+from hwlut.cli.search_asked import Asked, found_by_all, parts, run_folder, task_source
 from hwlut.cli.search_options import budgets, cost_maker, search_options, training_options
 from hwlut.cli.search_result import draw_front, draw_search, show_front, show_search
 
@@ -34,7 +33,7 @@ def run(asked: Asked) -> None:
     task = task_of(source, note if first else None)
     training = training_options(asked, task, options.held_out)
     options = _checked(asked, options, targets, make_cost, task, first)
-    folder = _folder(asked, task, first)
+    folder = found_by_all(asked, run_folder(asked, task.name, first))
     common: dict[str, Any] = {
         "weights": None if asked["model"] or not asked["weights"] else found_by_all(asked, asked["weights"]),
         "source": source,
@@ -84,17 +83,6 @@ def _checked(
     if first and space.left:
         note("left as they are: " + ", ".join(f"{name} ({why})" for name, why in space.left.items()))
     return options
-
-
-def _folder(asked: Asked, task: "Task", first: bool) -> Path:
-    """The run's folder; ValueError where it holds one that is not to go on."""
-    name = asked["exp_name"] or task.name
-    if Path(name).name != name:
-        raise ValueError(f"--exp-name must be the name of a folder, not {name!r}")
-    folder = asked["output_root_dir"] / name
-    if first and (folder / "request.json").exists() and not asked["resume"]:
-        raise ValueError(f"{folder} holds a search: go on with it by --resume, or give another --exp-name")
-    return found_by_all(asked, folder)
 
 
 def _executor(asked: Asked) -> "AbstractContextManager[Any]":

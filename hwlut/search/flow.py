@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from hwlut.nn.quantized import QuantizedLayer, QuantizedProduct, quantize, quantized_operations, split_attention
+from hwlut.nn.quantized import quantize, quantized_operations, split_attention
 from hwlut.quant import Calibrated, calibrate
 from hwlut.quant.precision import Precision
 from hwlut.search.budget import bounds, check_target, cost_of, counted_by
@@ -19,7 +19,7 @@ from hwlut.search.dense import apart, dense_model, narrowed
 from hwlut.search.judge import Judge, reestimate
 from hwlut.search.methods import METHODS, Problem
 from hwlut.search.options import Search
-from hwlut.search.result import Configuration, QuantizedOperation
+from hwlut.search.result import Configuration, QuantizedOperation, numbers_of
 from hwlut.search.source import task_of
 from hwlut.search.space import Space
 from hwlut.train import Evaluation, Finetune, Task, finetune, load_state, sample, save_state
@@ -210,28 +210,11 @@ def _operations(
             shape=space.shapes[name],
             cost=cost(name, found[decision.name]),
             decision=decision.name,
-            **_numbers(modules[name]),
+            **numbers_of(modules[name]),
         )
         for decision in space.decisions
         for name in decision.operations
     }
-
-
-def _numbers(operation: QuantizedLayer | QuantizedProduct) -> dict[str, Any]:
-    """Steps and zero points that the quantizers of both operands keep."""
-    found: dict[str, Any] = {"steps": {}, "zero_points": {}}
-    for label, choice in zip(("weight", "activation"), operation.choices):
-        quantizer = None if choice is None else choice.quantizer(choice.selected)
-        if quantizer is None or quantizer.source == "dynamic":
-            continue
-        operand = torch.zeros(1, device=next(iter(quantizer.state_dict().values())).device)
-        if label == "weight" and isinstance(operation, QuantizedLayer):
-            operand = operation.weight.detach()
-        kept = quantizer.quantize(operand)
-        found["steps"][label] = kept.step.flatten().tolist()
-        if not quantizer.symmetric:
-            found["zero_points"][label] = kept.zero_point.flatten().tolist()
-    return found
 
 
 def open_search(folder: str | Path, task: Task | None = None) -> tuple[Configuration, Task, nn.Module]:

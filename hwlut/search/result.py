@@ -6,13 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from hwlut.fields import shorten
 from hwlut.files import read_json, write_atomic
-from hwlut.nn.quantized import Operands
+from hwlut.nn.quantized import Operands, QuantizedLayer, QuantizedProduct
 from hwlut.quant.precision import Precision
 from hwlut.search.cost import LayerShape
 
-__all__ = ["Configuration", "QuantizedOperation"]
+__all__ = ["Configuration", "QuantizedOperation", "content_of", "numbers_of", "write_content"]
 
 _SCHEMA = "hwlut.quantization/1"
 _LIMIT = 64 << 20
@@ -104,21 +106,51 @@ class Configuration:
 
     def save(self, path: str | Path) -> Path:
         """Write it as JSON."""
-        content = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        content["operations"] = {name: each.plain() for name, each in self.operations.items()}
-        write_atomic(Path(path), json.dumps({"schema": _SCHEMA} | content, indent=1, default=dict) + "\n")
-        return Path(path)
+        return write_content(Path(path), _SCHEMA, self)
 
     @classmethod
     def load(cls, path: str | Path) -> "Configuration":
         """Read one; ValueError, naming the file, for anything else."""
-        path = Path(path)
-        content = read_json(path, "configuration", _LIMIT)
-        names = {field.name for field in dataclasses.fields(cls)}
-        if not isinstance(content, dict) or content.get("schema") != _SCHEMA or set(content) != {"schema", *names}:
-            raise ValueError(f"{path}: configuration must be an object of schema, which is {_SCHEMA}, and its keys")
-        try:
-            operations = {name: QuantizedOperation.of(each) for name, each in content["operations"].items()}
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{path}: operations must be as a search writes them: {shorten(str(error))}") from None
-        return cls(**{name: content[name] for name in names} | {"operations": operations})
+        return cls(**content_of(Path(path), "configuration", _SCHEMA, cls))
+
+
+def write_content(path: Path, schema: str, found: Any) -> Path:
+    """Write the fields of a result, whose `operations` are of `QuantizedOperation`, as JSON."""
+    content = {field.name: getattr(found, field.name) for field in dataclasses.fields(found)}
+    content["operations"] = {name: each.plain() for name, each in found.operations.items()}
+    write_atomic(path, json.dumps({"schema": schema} | content, indent=1, default=_plain) + "\n")
+    return path
+
+
+def _plain(value: Any) -> Any:
+    return dataclasses.asdict(value) if dataclasses.is_dataclass(value) and not isinstance(value, type) else dict(value)
+
+
+def content_of(path: Path, what: str, schema: str, kind: type[Any]) -> dict[str, Any]:
+    """The fields of a result that `write_content` wrote; ValueError, naming the file, for anything else."""
+    content = read_json(path, what, _LIMIT)
+    names = {field.name for field in dataclasses.fields(kind)}
+    if not isinstance(content, dict) or content.get("schema") != schema or set(content) != {"schema", *names}:
+        raise ValueError(f"{path}: {what} must be an object of schema, which is {schema}, and its keys")
+    try:
+        operations = {name: QuantizedOperation.of(each) for name, each in content["operations"].items()}
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path}: operations must be as they were written: {shorten(str(error))}") from None
+    return {name: content[name] for name in names} | {"operations": operations}
+
+
+def numbers_of(operation: QuantizedLayer | QuantizedProduct) -> dict[str, Any]:
+    """Steps and zero points that the quantizers of both operands keep, as `QuantizedOperation` has them."""
+    found: dict[str, Any] = {"steps": {}, "zero_points": {}}
+    for label, choice in zip(("weight", "activation"), operation.choices):
+        quantizer = None if choice is None else choice.quantizer(choice.selected)
+        if quantizer is None or quantizer.source == "dynamic":
+            continue
+        operand = torch.zeros(1, device=next(iter(quantizer.state_dict().values())).device)
+        if label == "weight" and isinstance(operation, QuantizedLayer):
+            operand = operation.weight.detach()
+        kept = quantizer.quantize(operand)
+        found["steps"][label] = kept.step.flatten().tolist()
+        if not quantizer.symmetric:
+            found["zero_points"][label] = kept.zero_point.flatten().tolist()
+    return found
