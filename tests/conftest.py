@@ -28,6 +28,7 @@ INSTALLED = (
     "sklearn",
     "sta",
     "tensorboard",
+    "torch_pruning",
     "transformers",
     "verilator",
     "yosys",

@@ -26,7 +26,8 @@ LAYERS = [
     {"nn"},
     {"graph"},
     {"train"},
-    {"search", "prune", "lutnn", "accel"},
+    {"search"},
+    {"prune", "lutnn", "accel"},
     {"cli"},
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

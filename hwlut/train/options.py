@@ -141,6 +141,13 @@ class Finetune:
         """What decides the result, as plain JSON."""
         return {name: value for name, value in dataclasses.asdict(self).items() if name not in _ASIDE}
 
+    def count(self, samples: int) -> int:
+        """The steps of a training on so many samples. ValueError where they are fewer than a batch."""
+        epoch = samples // self.batch
+        if not epoch:
+            raise ValueError(f"Task train must have a batch of {self.batch} samples, not {samples}")
+        return self.steps or (self.epochs or 0) * epoch
+
     def factor(self, step: int, steps: int) -> float:
         """What the rates are multiplied by in a step, from 0 on, of so many."""
         rising = math.ceil(self.warmup * steps)

@@ -19,7 +19,7 @@ from hwlut.train.options import Finetune
 
 __all__ = ["Task", "cross_entropy", "logits_of", "task_file", "top1"]
 
-_SHIPPED = ("lut_", "search_")
+_SHIPPED = ("lut_", "search_", "compress_")
 
 
 def logits_of(output: Any) -> torch.Tensor:

@@ -116,10 +116,7 @@ class _Trainer:
             raise ValueError(
                 f"Finetune batch must be a multiple of the {group.size} processes{parts}, not {options.batch}"
             )
-        self._epoch = len(task.train) // options.batch
-        if not self._epoch:
-            raise ValueError(f"Task train must have a batch of {options.batch} samples, not {len(task.train)}")
-        self._steps = options.steps or (options.epochs or 0) * self._epoch
+        self._steps, self._epoch = options.count(len(task.train)), len(task.train) // options.batch
         student.to(group.device)
         if teacher is not None:
             teacher.to(group.device)
@@ -207,8 +204,8 @@ class _Trainer:
             nn.utils.clip_grad_norm_(self._student.parameters(), options.clip)
         self._scaler.step(self._optimizer)
         self._scaler.update()
-        self._average.update(self._student)
         self._control.after(step)
+        self._average.update(self._student)
         return total
 
     def _batches(self, done: int) -> Iterator[Any]:
