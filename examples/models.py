@@ -1,5 +1,7 @@
 """The models of the examples, and how they are trained."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
@@ -9,7 +11,7 @@ from hwlut import Fixed
 from hwlut.quant import Quantizer
 from hwlut.train.models.encoder import Block, SeriesTransformer
 
-__all__ = ["LeNet5", "QuantizedLinear", "ResNet", "SeriesTransformer", "VisionTransformer", "accuracy", "train"]
+__all__ = ["LeNet5", "QuantizedLinear", "ResNet", "SeriesTransformer", "VGG7", "VisionTransformer", "accuracy", "train"]
 
 
 class VisionTransformer(nn.Module):
@@ -56,16 +58,44 @@ class Residual(nn.Module):
 
 
 class ResNet(nn.Sequential):
-    """A small residual network for digits [batch, 1, 28, 28]: nine convolutions and a linear layer."""
+    """A residual network for digits [batch, 1, height, width]: blocks of two convolutions, more channels a stage.
 
-    def __init__(self, width: int = 8):
+    He et al., "Deep Residual Learning for Image Recognition" (CVPR 2016), section 4.2, in small. depths: blocks a
+    stage; the first stage has `width` channels, each other twice as many as the one before. stride: of the first
+    convolution.
+    """
+
+    def __init__(self, width: int = 8, depths: Sequence[int] = (1, 1, 1), stride: int = 2):
+        blocks, before = [], width
+        for stage, depth in enumerate(depths):
+            after = width << stage
+            for place in range(depth):
+                blocks.append(Residual(before, after, 2 if stage and not place else 1))
+                before = after
         super().__init__(
-            *(nn.Conv2d(1, width, 3, 2, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU()),
-            Residual(width, width, 1),
-            Residual(width, 2 * width, 2),
-            Residual(2 * width, 4 * width, 2),
-            *(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4 * width, 10)),
+            *(nn.Conv2d(1, width, 3, stride, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU()),
+            *blocks,
+            *(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(before, 10)),
         )
+
+
+class VGG7(nn.Sequential):
+    """Six convolutions, two a stage, and two linear layers for digits [batch, 1, 28, 28].
+
+    Simonyan and Zisserman, "Very Deep Convolutional Networks" (ICLR 2015), as small as ternary networks have it, with
+    batch normalization; `width` is 128 there.
+    """
+
+    def __init__(self, width: int = 16):
+        layers: list[nn.Module] = []
+        before = 1
+        for after in (width, 2 * width, 4 * width):
+            for channels in (before, after):
+                layers += [nn.Conv2d(channels, after, 3, 1, 1, bias=False), nn.BatchNorm2d(after), nn.ReLU()]
+            layers.append(nn.MaxPool2d(2))
+            before = after
+        linear = nn.Linear(9 * before, 8 * width), nn.ReLU(), nn.Linear(8 * width, 10)
+        super().__init__(*layers, nn.Flatten(), *linear)
 
 
 class QuantizedLinear(nn.Module):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import typer
 from typer.exceptions import TyperException
 
-from hwlut.cli import eval, export, fit, gen_rtl, import_, info, lutnn, plot, reduce, search, sim, synth
+from hwlut.cli import compress, eval, export, fit, gen_rtl, import_, info, lutnn, plot, reduce, search, sim, synth
 from hwlut.cli.screen import note
 from hwlut.errors import ToolError
 
@@ -27,6 +27,7 @@ app.command("plot")(plot.plot)
 app.command("info")(info.info)
 app.add_typer(lutnn.app, name="lutnn")
 app.add_typer(search.app, name="search")
+app.add_typer(compress.app, name="compress")
 
 
 @app.callback()
