@@ -57,10 +57,13 @@ EQUAL = {f"joint as {name}": name for name in UNIFORM}
 SERIES = {"joint": "joint", "magnitude, uniform bits": "uniform"}
 
 
+_FEW = ("uniform 0.5, 3 bits", "uniform 0.5, 4 bits")
+
+
 def variants_of(name: str) -> tuple[str, ...]:
-    """Those that are run for a model: ranges without a budget, and the most bits, for the digits alone."""
-    every = (*RANGES, *UNIFORM, *EQUAL)
-    return every if name == "digits" else tuple(each for each in (*UNIFORM, *EQUAL) if "6 bits" not in each)
+    """Those that are run for a model: all for the digits, and a few for the others."""
+    few = (*_FEW, *(each for each, beside in EQUAL.items() if beside in _FEW))
+    return (*RANGES, *UNIFORM, *EQUAL) if name == "digits" else few
 
 
 def options_of(name: str, seed: int, variant: str, folder: Path) -> Joint | Sequential:

@@ -49,7 +49,7 @@ def spent(bits, macs=MACS):
 @pytest.mark.parametrize("target", [700, 900, 1000, 1200])
 def test_bits_are_those_that_harm_least_within_the_budget(target):
     model, quantizers = ranged()
-    Budget(model, None, X[:1], loss_of(quantizers), target=target)(quantizers, {})
+    Budget(model, None, X[:1], loss_of(quantizers), [X], target=target)(quantizers, {})
     found = told(quantizers)
     keys = list(found)
     every = itertools.product(*((2, 3, 4) if operand == "weight" else (3, 4) for _, operand in keys))
@@ -62,10 +62,10 @@ def test_bits_are_those_that_harm_least_within_the_budget(target):
 
 def test_a_budget_in_bits_and_of_weights_alone():
     model, quantizers = ranged(activations=None)
-    Budget(model, None, X[:1], loss_of(quantizers), target_bits=3)(quantizers, {})
+    Budget(model, None, X[:1], loss_of(quantizers), [X], target_bits=3)(quantizers, {})
     bits = {path: found for (path, _), found in told(quantizers).items()}
     assert sum(MACS[path] * 32 * each for path, each in bits.items()) <= 3 * 32 * sum(MACS.values())
-    Budget(model, None, X[:1], loss_of(quantizers), target_bits=3, cost=memory)(quantizers, {})
+    Budget(model, None, X[:1], loss_of(quantizers), [X], target_bits=3, cost=memory)(quantizers, {})
     bits = {path: found for (path, _), found in told(quantizers).items()}
     assert sum(MACS[path] * each for path, each in bits.items()) <= 3 * sum(MACS.values())
 
@@ -76,7 +76,7 @@ def test_the_cost_is_of_the_smaller_model():
     removed = {"0": (0, 2, 4, 6), "2": (1,)}
     mask_(model, groups, removed)
     steps = [each.quantizer.step.clone() for each in quantizers]
-    Budget(model, groups, X[:1], loss_of(quantizers), target=500)(quantizers, removed)
+    Budget(model, groups, X[:1], loss_of(quantizers), [X], target=500)(quantizers, removed)
     smaller = {"0": 6 * 4, "2": 4 * 3, "4": 3 * 3}
     assert 0.9 * 500 <= spent(told(quantizers), smaller) <= 500
     assert not all(torch.equal(each.quantizer.step, step) for each, step in zip(quantizers, steps))
@@ -85,11 +85,13 @@ def test_the_cost_is_of_the_smaller_model():
 def test_impossible_budgets_are_refused():
     model, quantizers = ranged()
     with pytest.raises(ValueError, match="search target must be at least 552, the smallest cost there is"):
-        Budget(model, None, X[:1], loss_of(quantizers), target=500)(quantizers, {})
+        Budget(model, None, X[:1], loss_of(quantizers), [X], target=500)(quantizers, {})
     with pytest.raises(ValueError, match="Budget must be given target or target_bits, one of them"):
-        Budget(model, None, X[:1], loss_of(quantizers))
+        Budget(model, None, X[:1], loss_of(quantizers), [X])
     with pytest.raises(ValueError, match="Budget target must be given with a cost of one's own, not target_bits"):
-        Budget(model, None, X[:1], loss_of(quantizers), target_bits=4, cost=lambda shapes: lambda layer, choice: 1.0)
+        Budget(
+            model, None, X[:1], loss_of(quantizers), [X], target_bits=4, cost=lambda shapes: lambda layer, choice: 1.0
+        )
 
 
 def test_an_optimizer_keeps_the_budget():
@@ -104,7 +106,7 @@ def test_an_optimizer_keeps_the_budget():
 
     asked = Joint(sparsity=0.5, weight_bits=(2, 6), activation_bits=(2, 6))
     training = Finetune(steps=60, learning_rate=1e-2)
-    budget = Budget(model, groups, X[:1], loss, target_bits=4)
+    budget = Budget(model, groups, X[:1], loss, [X], target_bits=4)
     optimizer = JointOptimizer(model, groups, asked, training, budget)
     for _ in range(60):
         optimizer.zero_grad()

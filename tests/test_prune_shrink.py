@@ -11,8 +11,9 @@ from torch.nn import functional as F
 
 from hwlut.graph import trace
 from hwlut.nn.quantized import Operands, quantize, quantized_operations
-from hwlut.prune import Coupling, Groups, Mask, Part, difference, kept, mask_, mismatches, shrink
+from hwlut.prune import Coupling, Groups, Mask, Part, difference, mask_, mismatches, shrink
 from hwlut.prune import groups as find
+from hwlut.prune.places import kept_of
 from hwlut.prune.tried_attributes import settle_attributes
 from hwlut.prune.unquantized import unquantized
 from hwlut.quant import calibrate
@@ -80,9 +81,9 @@ def maps():
 
 def test_what_a_part_keeps():
     places = part("weight", 0, [0, 1, -1, 2, 1])
-    assert kept(places, [1]).tolist() == [0, 2, 3]
-    assert kept(places, []).tolist() == [0, 1, 2, 3, 4]
-    assert kept(places, [1]).dtype == torch.int64
+    assert kept_of([(places, [1])])["weight"][0].tolist() == [0, 2, 3]
+    assert kept_of([(places, [])]) == {}
+    assert kept_of([(places, [1]), (part("weight", 0, [-1, 0, -1, 0, 0]), [0])])["weight"][0].tolist() == [0, 2]
 
 
 def test_a_mask_is_zero_along_every_part_and_leaves_what_would_be_divided_by():

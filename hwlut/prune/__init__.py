@@ -10,7 +10,6 @@ from hwlut.prune.groups import groups
 from hwlut.prune.masks import Mask, mask_
 from hwlut.prune.optimizer import JointOptimizer
 from hwlut.prune.options import Joint
-from hwlut.prune.places import kept
 from hwlut.prune.quantizing import quantize_ranged
 from hwlut.prune.result import Compression
 from hwlut.prune.sequential import Sequential
@@ -38,7 +37,6 @@ __all__ = [
     "construct",
     "difference",
     "groups",
-    "kept",
     "mask_",
     "mismatches",
     "open_compressed",

@@ -1,7 +1,7 @@
 """Bits within a budget: what each number of bits alone does to the loss, and the choice that does least."""
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -14,6 +14,7 @@ from hwlut.prune.coupling import Groups, Removed
 from hwlut.prune.shrink import shrink
 from hwlut.prune.size import shapes_of
 from hwlut.prune.unquantized import unquantized
+from hwlut.quant import calibrate
 from hwlut.quant.precision import FULL_BITS
 from hwlut.search.budget import repaired
 from hwlut.search.cost import Bits, Cost, LayerShape, bit_operations, memory
@@ -32,11 +33,13 @@ class Budget:
     ----------
     model, groups: as of `hwlut.prune.Stages`. sample: what the model is called with.
     loss: of the model as it is, on some data; the same in every process.
+    data: batches that the model is called with, by which steps are chosen for each number of bits; read once for each.
     target, target_bits: one of them: the most that all may cost, or what so many bits everywhere would.
     cost: makes the `Cost` of operations from their shapes, by path.
 
-    Called when all removed groups are zero. The harm of a number of bits of an operand is what the loss rises by, when
-    all others have the most bits there are for them; a knapsack adds harms up (`hwlut.search.assign`).
+    Called when all removed groups are zero. Ranges and steps are those of least squared error at their bits, not those
+    that were learned at more. The harm of a number of bits of an operand is what the loss rises by, when all others
+    have the most bits there are for them; a knapsack adds harms up (`hwlut.search.assign`).
     """
 
     def __init__(
@@ -45,6 +48,7 @@ class Budget:
         groups: Groups | None,
         sample: Any,
         loss: Callable[[], float],
+        data: Iterable[Any],
         *,
         target: float | None = None,
         target_bits: float | None = None,
@@ -55,7 +59,7 @@ class Budget:
         if target_bits is not None and cost not in (bit_operations, memory):
             raise ValueError("Budget target must be given with a cost of one's own, not target_bits")
         self._model, self._groups, self._sample, self._loss = model, groups, sample, loss
-        self._target, self._bits, self._cost = target, target_bits, cost
+        self._data, self._target, self._bits, self._cost = data, target, target_bits, cost
 
     @torch.no_grad()
     def __call__(self, quantizers: tuple[Bounded, ...], removed: Removed) -> None:
@@ -66,7 +70,8 @@ class Budget:
         if target is None:
             assert self._bits is not None
             target = sum(cost(name, _even(name, quantizers, self._bits)) for name in space.shapes)
-        harms = self._harms(quantizers)
+        fits = self._fits(quantizers)
+        harms = self._harms(quantizers, fits)
         priced = {
             (decision.name, choice): sum(
                 harms[name, label, format.bits]
@@ -80,7 +85,7 @@ class Budget:
         chosen = space.precisions(repaired(space, space.costs(cost), priced, target))
         for each in quantizers:
             format = getattr(chosen[each.path], each.operand)
-            each.quantizer.hold(format.bits, format.bits)
+            fits[format.bits].take(each)
 
     def _shapes(self, removed: Removed) -> dict[str, LayerShape]:
         """Of the operations of the model without the removed groups."""
@@ -90,22 +95,49 @@ class Budget:
         with unquantized(smaller):
             return shapes_of(trace(smaller, self._sample))
 
-    def _harms(self, quantizers: tuple[Bounded, ...]) -> dict[tuple[str, str, int], float]:
+    def _fits(self, quantizers: tuple[Bounded, ...]) -> dict[int, "_Fit"]:
+        """By bits, the ranges and steps of least squared error; where a power is learned, its range stays."""
+        free = [each.quantizer for each in quantizers if not each.quantizer.powers]
+        fits = {}
+        for bits in range(min(each.low for each in quantizers), max(each.high for each in quantizers) + 1):
+            kept = [(each.quantizer.top.clone(), each.quantizer.step.clone()) for each in quantizers]
+            for quantizer in free:
+                quantizer.aim(bits)
+            if free:
+                calibrate(self._model, self._data, free)
+            for each in quantizers:
+                if each.quantizer.powers:
+                    each.quantizer.hold(bits, bits)
+            fits[bits] = _Fit({id(q): (q.top.clone(), q.step.clone()) for q in (each.quantizer for each in quantizers)})
+            for each, (top, step) in zip(quantizers, kept):
+                each.quantizer.top.copy_(top)
+                each.quantizer.step.copy_(step)
+        return fits
+
+    def _harms(self, quantizers: tuple[Bounded, ...], fits: Mapping[int, "_Fit"]) -> dict[tuple[str, str, int], float]:
         """By path, operand and bits, how much the loss is above that of the most bits everywhere."""
-        steps = [each.quantizer.step.clone() for each in quantizers]
         for each in quantizers:
-            each.quantizer.hold(each.high, each.high)
+            fits[each.high].take(each)
         least = self._loss()
         found = {}
         for each in quantizers:
             found[each.path, each.operand, each.high] = 0.0
             for bits in range(each.low, each.high):
-                each.quantizer.hold(bits, bits)
+                fits[bits].take(each)
                 found[each.path, each.operand, bits] = self._loss() - least
-            each.quantizer.hold(each.high, each.high)
-        for each, step in zip(quantizers, steps):
-            each.quantizer.step.copy_(step)
+            fits[each.high].take(each)
         return found
+
+
+class _Fit(NamedTuple):
+    """Range and step of each quantizer, by its id, at one number of bits."""
+
+    found: Mapping[int, tuple[torch.Tensor, torch.Tensor]]
+
+    def take(self, bounded: Bounded) -> None:
+        top, step = self.found[id(bounded.quantizer)]
+        bounded.quantizer.top.copy_(top)
+        bounded.quantizer.step.copy_(step)
 
 
 def _even(path: str, quantizers: tuple[Bounded, ...], bits: float) -> Bits:

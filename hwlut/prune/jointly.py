@@ -1,6 +1,7 @@
 """Pruning and quantization in one training."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -14,10 +15,12 @@ from hwlut.prune.coupling import Groups
 from hwlut.prune.groups import groups
 from hwlut.prune.options import Joint
 from hwlut.prune.quantizing import quantize_ranged
+from hwlut.prune.shrink import shrink
 from hwlut.prune.work import Done, Work
 from hwlut.search.cost import Cost, LayerShape
 from hwlut.search.judge import Judge, reestimate
 from hwlut.train import finetune
+from hwlut.train.processes import Processes
 
 __all__ = ["jointly"]
 
@@ -30,7 +33,10 @@ def jointly(work: Work, options: Joint, cost: Callable[[Mapping[Any, LayerShape]
     task, training, group = work.task, work.training, work.group
     model, one = work.dense(), work.sample
     split_attention(model)
-    found = groups(model, one, exclude=options.keep) if options.sparsity else None
+    found = None
+    if options.sparsity:
+        found = groups(model, one, exclude=options.keep)
+        shrink(model, found, {each.name: (0,) for each in found if each.size > 1}, one)  # what cannot be is told before
     space = None
     if options.quantizes:
         space = quantize_ranged(
@@ -74,4 +80,20 @@ def _budget(
         return None
     judge = Judge(model, work.task, work.batches(_JUDGED))
     loss = partial(judge.mean, work.group)
-    return Budget(model, found, work.sample, loss, target=options.target, target_bits=options.target_bits, cost=cost)
+    shown = _Agreed(model, work.shown(options.calibration), work.group)
+    return Budget(
+        model, found, work.sample, loss, shown, target=options.target, target_bits=options.target_bits, cost=cost
+    )
+
+
+@dataclass(frozen=True)
+class _Agreed:
+    """Batches, before which all processes take the running statistics that the first has."""
+
+    model: nn.Module
+    batches: list[Any]
+    group: Processes
+
+    def __iter__(self) -> Iterator[Any]:
+        self.group.agree(self.model.buffers())
+        return iter(self.batches)

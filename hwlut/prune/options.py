@@ -104,6 +104,11 @@ class Joint:
             _check(name, getattr(self, name), int, "an integer")
             if getattr(self, name) < 1:
                 raise ValueError(f"Joint {name} must be at least 1, not {getattr(self, name)}")
+        lows = [bits[0] for bits in (self.weight_bits, self.activation_bits) if bits is not None]
+        if self.target_bits is not None and lows and self.target_bits < min(lows):
+            raise ValueError(
+                f"Joint target_bits must be at least the least bits, {min(lows)}, not {self.target_bits:g}"
+            )
         object.__setattr__(self, "saliency", _weights(self.saliency))
         if not self.sparsity and self.weight_bits is None and self.activation_bits is None:
             raise ValueError("Joint must be given a sparsity above 0, weight_bits or activation_bits: nothing is asked")

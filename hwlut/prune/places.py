@@ -9,15 +9,10 @@ from torch import nn
 from hwlut.fields import shorten
 from hwlut.prune.coupling import Groups, Part, Removed
 
-__all__ = ["Kept", "checked", "kept", "kept_of", "kept_results", "kept_tensors", "shapes"]
+__all__ = ["Kept", "checked", "kept_of", "kept_results", "kept_tensors", "shapes"]
 
 Kept = Mapping[str, Mapping[int, torch.Tensor]]
 """By the name of a tensor or an operation and by dimension, the places that stay: int64, ascending."""
-
-
-def kept(part: Part, removed: Iterable[int]) -> torch.Tensor:
-    """The places along the dimension of `part` that stay without these groups: int64, ascending."""
-    return (~_gone(part, removed)).nonzero().flatten()
 
 
 def checked(model: nn.Module, groups: Groups, removed: Removed) -> dict[str, tuple[int, ...]]:

@@ -91,6 +91,12 @@ class RangedQuantizer(Quantizer):
         levels = self._reach().double() / self.step.detach().double()
         return (torch.log2(levels + 1) + int(self.format.signed)).float()
 
+    def aim(self, bits: int, method: str = "mse") -> None:
+        """Let calibration from now on find the range for so many bits, 2 to 24. RuntimeError after `fix`."""
+        self._check_ranged("aim")
+        self.first_bits, self.method = bits, method
+        self._take_format(bits, self.format.signed)
+
     def step_range(self, low: float, high: float) -> tuple[torch.Tensor, torch.Tensor]:
         """The steps of `high` and of `low` bits, least first, float32 []. ValueError unless 2 <= low <= high <= 24.
 
