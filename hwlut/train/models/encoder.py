@@ -22,13 +22,12 @@ class Attention(nn.Module):
         self.output = nn.Linear(width, width)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        batch, count, width = x.shape
-        query, key, value = self.inputs(x).view(batch, count, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        query, key, value = self.inputs(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         scores = query @ key.mT * query.shape[-1] ** -0.5
         if mask is not None:
             scores = scores.masked_fill(~mask[:, None, None], -torch.inf)
         weights = self.softmax(scores)
-        return self.output((weights @ value).transpose(1, 2).reshape(batch, count, width))
+        return self.output((weights @ value).transpose(1, 2).flatten(2))
 
 
 class Block(nn.Module):
