@@ -110,7 +110,7 @@ def task_file(given: str | Path) -> tuple[Path, bool]:
             raise ValueError(f"task must be a Python file (.py), not {str(given)!r}")
         return path, False
     shipped = share("examples", path.name.removesuffix(".py") + ".py")
-    names = sorted(file.stem for kind in _SHIPPED for file in share("examples").glob(f"{kind}*.py"))
+    names = [file.stem for kind in _SHIPPED for file in sorted(share("examples").glob(f"{kind}*.py"))]
     if str(path.parent) not in (".", "examples") or shipped.stem not in names:
         raise ValueError(f"task must be a Python file or a shipped example ({', '.join(names)}), not {str(given)!r}")
     return shipped, True
