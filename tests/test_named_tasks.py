@@ -196,7 +196,9 @@ def test_shipped_tasks_of_a_search(need, vowels, monkeypatch):
     task = Task.load("search_vowels")
     (series, mask), _ = task.test[0]
     assert task.name == "search_vowels" and task.model()(series[None], mask[None]).shape == (1, 9)
-    with pytest.raises(ValueError, match=r"shipped example \(lut_cnn_mnist, .*, search_cnn_mnist, .*, compress_vgg7_mnist\)"):
+    with pytest.raises(
+        ValueError, match=r"shipped example \(lut_cnn_mnist, .*, search_cnn_mnist, .*, compress_vgg7_mnist\)"
+    ):
         Task.load("lookups_mnist")
 
 
