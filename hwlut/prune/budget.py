@@ -100,7 +100,6 @@ class Budget:
         free = [each.quantizer for each in quantizers if not each.quantizer.powers]
         fits = {}
         for bits in range(min(each.low for each in quantizers), max(each.high for each in quantizers) + 1):
-            kept = [(each.quantizer.top.clone(), each.quantizer.step.clone()) for each in quantizers]
             for quantizer in free:
                 quantizer.aim(bits)
             if free:
@@ -109,9 +108,6 @@ class Budget:
                 if each.quantizer.powers:
                     each.quantizer.hold(bits, bits)
             fits[bits] = _Fit({id(q): (q.top.clone(), q.step.clone()) for q in (each.quantizer for each in quantizers)})
-            for each, (top, step) in zip(quantizers, kept):
-                each.quantizer.top.copy_(top)
-                each.quantizer.step.copy_(step)
         return fits
 
     def _harms(self, quantizers: tuple[Bounded, ...], fits: Mapping[int, "_Fit"]) -> dict[tuple[str, str, int], float]:
