@@ -21,7 +21,7 @@ from hwlut.prune.unquantized import unquantized
 from hwlut.prune.work import Work
 from hwlut.search.cost import Cost, LayerShape, bit_operations
 from hwlut.search.result import QuantizedOperation, numbers_of
-from hwlut.search.source import task_of
+from hwlut.search.source import task_of_run
 from hwlut.train import Finetune, Task, load_state, sample, save_state
 from hwlut.train.evaluation import mean_loss, scored
 from hwlut.train.processes import Processes, processes
@@ -155,9 +155,7 @@ def open_compressed(folder: str | Path, task: Task | None = None) -> tuple[Compr
     folder = Path(folder)
     compression = Compression.load(folder / "compression.json")
     if task is None:
-        if compression.source is None:
-            raise ValueError(f"{folder}: compression must be opened with its task; it was started from Python")
-        task = task_of(compression.source)
+        task = task_of_run(folder, "compression", compression.source)
     model = task.model()
     split_attention(model)
     if compression.removed:

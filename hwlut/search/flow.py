@@ -20,7 +20,7 @@ from hwlut.search.judge import Judge, reestimate
 from hwlut.search.methods import METHODS, Problem
 from hwlut.search.options import Search
 from hwlut.search.result import Configuration, QuantizedOperation, numbers_of
-from hwlut.search.source import task_of
+from hwlut.search.source import task_of_run
 from hwlut.search.space import Space
 from hwlut.train import Evaluation, Finetune, Task, finetune, load_state, sample, save_state
 from hwlut.train.evaluation import loaded, scored
@@ -222,9 +222,7 @@ def open_search(folder: str | Path, task: Task | None = None) -> tuple[Configura
     folder = Path(folder)
     configuration = Configuration.load(folder / "config.json")
     if task is None:
-        if configuration.source is None:
-            raise ValueError(f"{folder}: search must be opened with its task; it was started from Python")
-        task = task_of(configuration.source)
+        task = task_of_run(folder, "search", configuration.source)
     model = task.model()
     split_attention(model)
     precisions = {name: (each.precision,) for name, each in configuration.operations.items()}
