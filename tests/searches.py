@@ -60,15 +60,15 @@ def task_folder(tmp_path, monkeypatch):
     sys.path[:] = path
 
 
-def called(capsys, *arguments, status=0):
+def called(capsys, *arguments, status=0, command="search"):
     """Both streams of a command that ends with this status."""
-    assert main(["search", *map(str, arguments)]) == status
+    assert main([command, *map(str, arguments)]) == status
     return capsys.readouterr()
 
 
-def told(capsys, *arguments):
+def told(capsys, *arguments, command="search"):
     """The object that a command prints."""
-    return json.loads(called(capsys, *arguments, "--json").out)
+    return json.loads(called(capsys, *arguments, "--json", command=command).out)
 
 
 def refused(capsys, *arguments):

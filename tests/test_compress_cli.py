@@ -1,15 +1,16 @@
 """hwlut compress: from the command line to files and pictures; refusals in one line."""
 
 import dataclasses
+import functools
 import itertools
 import json
 import re
 from pathlib import Path
 
 import pytest
+import searches
 from searches import MACS, TASK, is_picture, task_folder  # noqa: F401
 
-from hwlut.cli import main
 from hwlut.prune import Compression, open_compressed
 from hwlut.quant.precision import Precision
 from hwlut.search import Block, CostTable, multiplier_of
@@ -17,15 +18,8 @@ from hwlut.search import Block, CostTable, multiplier_of
 SHORT = ["--task", "product.py", "--max-steps", 50, "--train-batch-size", 20, "--threads", 1]
 
 
-def called(capsys, *arguments, status=0):
-    """Both streams of a command that ends with this status."""
-    assert main(["compress", *map(str, arguments)]) == status
-    return capsys.readouterr()
-
-
-def told(capsys, *arguments):
-    """The object that a command prints."""
-    return json.loads(called(capsys, *arguments, "--json").out)
+called = functools.partial(searches.called, command="compress")
+told = functools.partial(searches.told, command="compress")
 
 
 def test_a_compression_is_told_and_measured_again(capsys):
