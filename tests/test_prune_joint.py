@@ -166,6 +166,26 @@ def test_the_least_are_chosen_and_one_of_each_coupling_stays():
     assert least(torch.zeros(18).double(), members, 3, none).nonzero().flatten().tolist() == [1, 2, 3]
 
 
+@pytest.mark.parametrize(
+    ("saliency", "changes", "goes"),
+    [(1.5, {}, "0"), (1.5, {"frugality": 0.0}, "2"), (3.0, {}, "2"), (3.0, {"frugality": 1.0}, "0")],
+)
+def test_of_groups_the_one_with_less_saliency_by_its_cost_goes(saliency, changes, goes):
+    """A channel of the first layer costs 20 + 4 multiply-accumulates, one of the second 4 + 2: four times less."""
+    model = nn.Sequential(nn.Linear(20, 4, False), nn.ReLU(), nn.Linear(4, 4, False), nn.ReLU(), nn.Linear(4, 2, False))
+    with torch.no_grad():
+        for place, value in (("0", saliency * 20**-0.5), ("2", 1e-4), ("4", 2**-0.5)):
+            model.get_submodule(place).weight.fill_(value)
+    x = torch.randn(10, 20)
+    options = Joint(**SHORT | {"sparsity": 3, "weight_bits": None, "saliency": ["magnitude"]} | changes)
+    optimizer = JointOptimizer(model, hwlut.prune.groups(model, x), options, training(learning_rate=1e-9))
+    for _ in range(STEPS):
+        optimizer.zero_grad()
+        model(x).square().mean().backward()
+        optimizer.step()
+    assert {name: len(numbers) for name, numbers in optimizer.removed.items() if numbers} == {goes: 3}
+
+
 # ---------------------------------------------------------------- what comes out
 
 

@@ -56,7 +56,7 @@ def compress(
     projection_periods: Annotated[int | None, typer.Option(help="In how many steps bits come down; 5.")] = None,
     joint_periods: Annotated[int | None, typer.Option(help="In how many turns groups are removed; 5.")] = None,
     frugality: Annotated[
-        float | None, typer.Option(help="How much groups that cost more go first; 1, 0 for not at all.")
+        float | None, typer.Option(help="How much groups that cost more go first; 0.5, 0 for not at all.")
     ] = None,
     powers: Annotated[bool, typer.Option("--powers", help="Learn an exponent for each weight's quantizer.")] = False,
     search: Annotated[

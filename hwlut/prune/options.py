@@ -64,7 +64,7 @@ class Joint:
     projection_periods: int | None = None
     joint_periods: int | None = None
     saliency: Mapping[str, float] = dataclasses.field(default_factory=lambda: dict.fromkeys(_TAYLOR, 1.0))
-    frugality: float = 1.0
+    frugality: float = 0.5
     target: float | None = None
     target_bits: float | None = None
     powers: bool = False

@@ -26,7 +26,8 @@ _OTHER = (
     *("bitwise_xor", "logical_and", "logical_or", "logical_xor", "xlogy", "__and__", "__or__", "__xor__"),
 )
 
-_FIRST = ("fake_quantize", "quantized_lookup", "fake_quantize_per_tensor_affine", "fake_quantize_per_channel_affine")
+_LOOKED_UP = ("quantized_lookup", "rtl_activation")
+_FIRST = ("fake_quantize", *_LOOKED_UP, "fake_quantize_per_tensor_affine", "fake_quantize_per_channel_affine")
 """What follows the first argument: steps and tables belong to the quantizer or the function, not to channels."""
 
 
@@ -74,7 +75,7 @@ def _other(step: Step) -> Results:
 
 @rule(*_FIRST)
 def _first(step: Step) -> Results:
-    return step.result(step.tensors[0].arrays, zero=step.name != "quantized_lookup" and step.tensors[0].zero)
+    return step.result(step.tensors[0].arrays, zero=step.name not in _LOOKED_UP and step.tensors[0].zero)
 
 
 @rule("prelu")

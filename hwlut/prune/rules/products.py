@@ -22,6 +22,7 @@ _FORMS = {
     "addbmm": ("batch1", "batch2", "axy,ayz->xz"),
     "baddbmm": ("batch1", "batch2", "axy,ayz->axz"),
     "approx_sums": ("rows", "matrix", "xy,yz->xz"),
+    "rtl_sums": ("rows", "matrix", "xy,yz->xz"),
 }
 
 
