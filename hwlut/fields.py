@@ -28,7 +28,8 @@ class Field:
     """One unit field: `coerce` validates, `write` gives its JSON form.
 
     key: its name in the file, where that is not the attribute's. optional: whether None is allowed, which the file
-    tells by leaving the key out.
+    tells by leaving the key out. The path that `write` and `arrays` are given is that of the field in the file, by
+    which large arrays are named in the .safetensors beside it.
     """
 
     key: str | None = None
@@ -37,8 +38,12 @@ class Field:
     def coerce(self, label: str, value: Any) -> Any:
         raise NotImplementedError
 
-    def write(self, value: Any) -> Any:
+    def write(self, value: Any, path: str = "") -> Any:
         return value
+
+    def arrays(self, value: Any, path: str) -> dict[str, np.ndarray]:
+        """The arrays of the value that are too large for the JSON, by their paths."""
+        return {}
 
 
 class _Integer(Field):
@@ -64,9 +69,11 @@ class _Integers(Field):
             raise TypeError(f"{label} must be a sequence of integers, not {shorten(value)}")
         if len(value) > INLINE_LIMIT:
             raise ValueError(f"{label} must be at most {INLINE_LIMIT} integers, not {len(value)}")
+        if set(map(type, value)) == {int} and self.item.low <= min(value) and max(value) <= self.item.high:
+            return tuple(value)  # which is nearly always so, and takes a tenth of the time
         return tuple(self.item.coerce(f"{label}[{index}]", item) for index, item in enumerate(value))
 
-    def write(self, value: tuple[int, ...]) -> list[int]:
+    def write(self, value: tuple[int, ...], path: str = "") -> list[int]:
         return list(value)
 
 
@@ -82,7 +89,7 @@ class _Choice(Field):
             raise ValueError(f"{label} must be one of {', '.join(names)}, not {shorten(value)}")
         return self.kind(value)
 
-    def write(self, value: enum.Enum) -> str:
+    def write(self, value: enum.Enum, path: str = "") -> str:
         return value.value
 
 
@@ -120,7 +127,7 @@ class _Fixed(Field):
             raise TypeError(f"{label} signed must be true or false, not {shorten(signed)}")
         return Fixed(bits, frac, signed)
 
-    def write(self, value: Fixed | None) -> dict[str, Any] | None:
+    def write(self, value: Fixed | None, path: str = "") -> dict[str, Any] | None:
         if value is None:
             return None
         parts = {key: getattr(value, key) for key in self.keys}
@@ -130,9 +137,9 @@ class _Fixed(Field):
 
 
 class Array(Field):
-    """A read-only integer array in the smallest signed dtype that holds it."""
+    """A read-only integer array in the smallest signed dtype that holds it; of any dimensions where None is given."""
 
-    def __init__(self, dimensions: int):
+    def __init__(self, dimensions: int | None):
         self.dimensions = dimensions
 
     def coerce(self, label: str, value: Any) -> np.ndarray:
@@ -144,10 +151,9 @@ class Array(Field):
             raise ValueError(f"{label} must be a regular array of integers, not {shorten(value)}") from None
         if given.dtype.kind not in "iu":
             raise TypeError(f"{label} must be an array of integers, not of {given.dtype}")
-        if given.ndim != self.dimensions or given.size == 0:
-            raise ValueError(
-                f"{label} must be a non-empty {self.dimensions}-dimensional array, not of shape {given.shape}"
-            )
+        if self.dimensions not in (None, given.ndim) or given.size == 0:
+            kind = "array" if self.dimensions is None else f"{self.dimensions}-dimensional array"
+            raise ValueError(f"{label} must be a non-empty {kind}, not of shape {given.shape}")
         low, high = int(given.min()), int(given.max())
         for dtype in (np.int8, np.int16, np.int32, np.int64):
             if np.iinfo(dtype).min <= low and high <= np.iinfo(dtype).max:
@@ -156,8 +162,11 @@ class Array(Field):
                 return held
         raise ValueError(f"{label} must be below 2^63, not {high}")
 
-    def write(self, value: np.ndarray) -> Any:
-        return value.tolist()
+    def write(self, value: np.ndarray, path: str = "") -> Any:
+        return self.reference(path, value) if value.size > INLINE_LIMIT else value.tolist()
+
+    def arrays(self, value: np.ndarray, path: str) -> dict[str, np.ndarray]:
+        return {path: value} if value.size > INLINE_LIMIT else {}
 
     @staticmethod
     def reference(key: str, value: np.ndarray) -> dict[str, Any]:
@@ -202,6 +211,6 @@ def fixed(*keys: str, free: str | None = None, nullable: bool = False, default: 
     return _declare(_Fixed(keys, free, nullable), default)
 
 
-def array(dimensions: int) -> Any:
-    """A read-only integer array; beyond 4,096 numbers it lies in the .safetensors file."""
+def array(dimensions: int | None) -> Any:
+    """A read-only integer array, of any dimensions for None; beyond 4,096 numbers it lies in the .safetensors file."""
     return _declare(Array(dimensions), _REQUIRED)

@@ -1,10 +1,14 @@
 """Names that are safe as a Verilog module, a C identifier and a file."""
 
+import hashlib
 import re
 
 from hwlut.fields import shorten
 
-__all__ = ["check_name"]
+__all__ = ["LONGEST", "check_name", "legal_name", "shortened_name"]
+
+LONGEST = 64
+"""Characters of a name."""
 
 _PATTERN = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 
@@ -46,3 +50,20 @@ def check_name(name: object, label: str) -> str:
     if name in _KEYWORDS:
         raise ValueError(f"{label} must not be a Verilog keyword, not {name!r}")
     return name
+
+
+def legal_name(text: str) -> str:
+    """A name like `text` that can name a module and a file: other characters become "_", and "layer" is put before
+    what starts with a digit or is a keyword; what is too long ends with the start of its digest."""
+    name = re.sub(r"[^A-Za-z0-9_]", "_", text)
+    try:
+        return check_name(name, "name")
+    except ValueError:
+        name = f"layer_{name}".rstrip("_")
+        return name if len(name) <= LONGEST else shortened_name(name, text)
+
+
+def shortened_name(name: str, text: str) -> str:
+    """`name` with the start of the digest of `text` in its end."""
+    digest = hashlib.sha256(text.encode()).hexdigest()[:8]
+    return f"{name[: LONGEST - 9]}_{digest}"

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
-from hwlut.fields import INLINE_LIMIT, Array, Field, shorten
+from hwlut.fields import Array, Field, shorten
 from hwlut.files import read_bytes, write_together
 from hwlut.names import check_name
 
@@ -104,25 +104,31 @@ class Unit:
         held = cls._fields()
         return {(f.name in held and held[f.name].key) or f.name: f for f in dataclasses.fields(cls)}
 
-    def _parameters(self) -> dict[str, Any]:
+    def _held(self) -> dict[str, tuple[Field, Any]]:
+        """Every field of the kind that has a value, with it, by key."""
+        held = {field.key or name: (field, getattr(self, name)) for name, field in self._fields().items()}
+        return {key: (field, value) for key, (field, value) in held.items() if value is not None or not field.optional}
+
+    def _parameters(self, path: str = "") -> dict[str, Any]:
         """JSON form of every field of the kind, large arrays by reference."""
-        large = self._large_arrays()
-        written = {}
-        for attribute, field in self._fields().items():
-            key, value = field.key or attribute, getattr(self, attribute)
-            if value is not None or not field.optional:
-                written[key] = Array.reference(key, value) if key in large else field.write(value)
-        return written
+        return {key: field.write(value, path + key) for key, (field, value) in self._held().items()}
 
-    def _large_arrays(self) -> dict[str, np.ndarray]:
-        """The arrays that lie in the .safetensors file, by key."""
-        fields = [(attribute, field) for attribute, field in self._fields().items() if isinstance(field, Array)]
-        arrays = {field.key or attribute: getattr(self, attribute) for attribute, field in fields}
-        return {key: value for key, value in arrays.items() if value is not None and value.size > INLINE_LIMIT}
+    def large_arrays(self, path: str = "") -> dict[str, np.ndarray]:
+        """The arrays that lie in the .safetensors file, by their path in the JSON; `path` is put before it."""
+        held = self._held().items()
+        return {
+            where: array
+            for key, (field, value) in held
+            if value is not None
+            for where, array in field.arrays(value, path + key).items()
+        }
 
-    def content(self) -> dict[str, Any]:
-        """Schema and parameters in JSON form: what `digest` is of, and how a program's file holds its units."""
-        return {"schema": self.schema, **self._parameters()}
+    def content(self, path: str = "") -> dict[str, Any]:
+        """Schema and parameters in JSON form: what `digest` is of, and how a program's file holds its units.
+
+        path: what stands before the names of large arrays.
+        """
+        return {"schema": self.schema, **self._parameters(path)}
 
     @functools.cached_property
     def digest(self) -> str:
@@ -157,7 +163,7 @@ class Unit:
         """Write the parameter table, and ``<name>.safetensors`` beside it where arrays are large."""
         path = Path(path)
         files: dict[Path, str | bytes] = {path: self.dumps()}
-        if arrays := self._large_arrays():
+        if arrays := self.large_arrays():
             from safetensors.numpy import save
 
             files[path.with_name(f"{self.name}.safetensors")] = save(arrays)
@@ -188,23 +194,46 @@ def _parse(data: bytes) -> dict[str, Any]:
     return content
 
 
-def _read_array(path: Path, key: str, reference: dict[str, Any]) -> np.ndarray:
-    """The array that `reference` (key, shape, dtype, sha256) names in the file at `path`."""
-    from safetensors import SafetensorError
-    from safetensors.numpy import load as load_arrays
+class _Arrays:
+    """The .safetensors file at `path`, read when the first array is asked for."""
 
-    if set(reference) != {"key", "shape", "dtype", "sha256"}:
-        raise ValueError(f"{key} must be an array or an object of key, shape, dtype, sha256")
-    try:
-        arrays = load_arrays(read_bytes(path, _ARRAYS_LIMIT))
-    except (SafetensorError, KeyError) as error:  # KeyError: a dtype that numpy lacks
-        raise ValueError(f"{key}: {path} is no safetensors file of integers: {error}") from None
-    if reference["key"] not in list(arrays):
-        raise ValueError(f"{key}: {path} has no array {shorten(reference['key'])}")
-    found = arrays[reference["key"]]
-    if found.dtype.kind not in "iu" or Array.reference(reference["key"], found) != reference:
-        raise ValueError(f"{key}: the array in {path} is not the one described (shape, dtype or sha256 differ)")
-    return found
+    def __init__(self, path: Path):
+        self._path = path
+
+    @functools.cached_property
+    def _held(self) -> dict[str, np.ndarray]:
+        from safetensors.numpy import load as load_arrays
+
+        return load_arrays(read_bytes(self._path, _ARRAYS_LIMIT))
+
+    def filled(self, value: Any, label: str) -> Any:
+        """`value` with the arrays in the place of the references in it."""
+        if isinstance(value, list):
+            return [self.filled(item, f"{label}[{index}]") for index, item in enumerate(value)]
+        if not isinstance(value, dict):
+            return value
+        if "sha256" not in value:
+            return {key: self.filled(item, f"{label} {key}") for key, item in value.items()}
+        return self.array(value, label)
+
+    def array(self, reference: dict[str, Any], label: str) -> np.ndarray:
+        """The array that `reference` (key, shape, dtype, sha256) names."""
+        from safetensors import SafetensorError
+
+        if set(reference) != {"key", "shape", "dtype", "sha256"}:
+            raise ValueError(f"{label} must be an array or an object of key, shape, dtype, sha256")
+        try:
+            held = self._held
+        except (SafetensorError, KeyError) as error:  # KeyError: a dtype that numpy lacks
+            raise ValueError(f"{label}: {self._path} is no safetensors file of integers: {error}") from None
+        if reference["key"] not in list(held):
+            raise ValueError(f"{label}: {self._path} has no array {shorten(reference['key'])}")
+        found = held[reference["key"]]
+        if found.dtype.kind not in "iu" or Array.reference(reference["key"], found) != reference:
+            raise ValueError(
+                f"{label}: the array in {self._path} is not the one described (shape, dtype or sha256 differ)"
+            )
+        return found
 
 
 def read_content(path: Path) -> dict[str, Any]:
@@ -234,14 +263,14 @@ def load(path: str | Path) -> Unit:
 
 
 def from_content(content: Mapping[str, Any]) -> Unit:
-    """The unit whose `Unit.content` this is, named ``unit``; large arrays have no place in it."""
+    """The unit whose `Unit.content` this is, named ``unit``, with the arrays that it refers to in it."""
     if extra := sorted({"name", "function", "meta"} & set(content)):
         raise ValueError(f"key {extra[0]!r} has no place in a unit within a unit")
-    return _build({"name": "unit", "function": None, **content}, Path())
+    return _build({"name": "unit", "function": None, **content}, None)
 
 
-def _build(content: dict[str, Any], folder: Path) -> Unit:
-    """The unit that a file's `content` describes; large arrays lie in `folder`."""
+def _build(content: dict[str, Any], folder: Path | None) -> Unit:
+    """The unit that a file's `content` describes; large arrays lie in `folder`, or stand in it where that is None."""
     schema = content.pop("schema", None)
     if not isinstance(schema, str) or schema not in _KINDS:
         raise ValueError(f"schema must be one of {', '.join(sorted(_KINDS))}, not {shorten(schema)}")
@@ -252,9 +281,12 @@ def _build(content: dict[str, Any], folder: Path) -> Unit:
     needed = {key for key, field in fields.items() if field.default is dataclasses.MISSING} - {"meta"}
     if missing := sorted((needed | {"name", "function"}) - set(content)):
         raise ValueError(f"key {missing[0]!r} is missing")
-    name = check_name(content["name"], f"{kind.__name__} name")
-    for key, declared in fields.items():
-        field = declared.metadata.get("field")
-        if isinstance(field, Array) and isinstance(content.get(key), dict):
-            content[key] = _read_array(folder / f"{name}.safetensors", key, content[key])
+    if folder is not None:
+        arrays = _Arrays(folder / f"{check_name(content['name'], f'{kind.__name__} name')}.safetensors")
+        for key, declared in fields.items():
+            field, value = declared.metadata.get("field"), content.get(key)
+            if isinstance(field, Array) and isinstance(value, dict):
+                content[key] = arrays.array(value, key)
+            elif field is not None and value is not None:
+                content[key] = arrays.filled(value, key)
     return kind(**content)

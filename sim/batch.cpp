@@ -1,21 +1,25 @@
-// Batch engine: drives a Verilated model's AXI4-Stream ports from memory, one call a batch.
+// Batch engine: drives a Verilated model's AXI4-Stream ports from memory, one call a run.
 //
 // Contract: "ports.h", generated from the model's .rtl.json, gives Model, set_reset, and one struct
 // a stream, listed in the tuples Inputs and Outputs: the bytes of a beat (its payload ports after
 // each other, each padded to whole bytes, little-endian) and how to put, get and handshake it.
-// hwlut_batch resets the model, offers every input beat, stores every output beat, waits for the
+// hwlut_open makes a bench, a model with a context of its own; hwlut_run may be called on it any
+// number of times, from one thread at a time; hwlut_close ends it. Benches may run at once.
+// A run resets the model, offers every input beat, stores every output beat, waits for the
 // expected number of them, then watches a while for beats too many. Where `interrupt` says so, all that
 // begins anew, by a reset, after so many beats of the first input. A stream breaks its promise
-// when tvalid falls or its payload changes before tready. Any number of calls may run at once:
-// each has a model and a context of its own.
+// when tvalid falls or its payload changes before tready. A model that cannot go on (a combinational
+// loop that does not settle, $fatal) ends the run, not the process; its bench is then only to be closed.
 //
 // Compile, with all.cpp including model/*.cpp and this file:
 // g++ -std=c++17 -O3 -fPIC -shared -I. -Imodel -I$VERILATOR_ROOT/include all.cpp verilated*.o -lpthread
 
 #include <array>
 #include <cstdint>
+#include <cstdio>
 #include <cstring>
 #include <memory>
+#include <stdexcept>
 #include <tuple>
 #include <utility>
 
@@ -35,15 +39,14 @@ struct HwlutStream {
 };
 
 struct HwlutOptions {
-    uint64_t seed;
     uint32_t idle;      // chance in 256 that an input pauses in a cycle
     uint32_t stall;     // chance in 256 that an output refuses in a cycle
     uint64_t watchdog;  // cycles without any transfer that count as a hang
+    uint64_t linger;    // cycles without any transfer to watch for beats too many, after the last one
     uint64_t interrupt;  // beats of the first input after which to reset and begin anew; 0 for never
-    const char *waves;  // path of a VCD file, or null
 };
 
-enum HwlutFault : int32_t { kNone = 0, kHang = 1, kSurplus = 2, kUnstable = 3 };
+enum HwlutFault : int32_t { kNone = 0, kHang = 1, kSurplus = 2, kUnstable = 3, kFatal = 4 };
 
 struct HwlutOutcome {
     int32_t fault;
@@ -51,8 +54,11 @@ struct HwlutOutcome {
     uint64_t cycles;  // from the end of reset to the last transfer
     uint64_t first_accept;
     uint64_t first_delivery;
+    char message[160];  // of kFatal
 };
 }
+
+void vl_fatal(const char *, int, const char *, const char *message) { throw std::runtime_error(message); }
 
 namespace {
 
@@ -93,34 +99,44 @@ std::tuple<Sink<Ports>...> make_sinks(std::tuple<Ports...> *) {
 
 class Bench {
    public:
-    Bench(HwlutStream *inputs, HwlutStream *outputs, const HwlutOptions &options)
-        : options_(options), random_(options.seed + 1) {
+    Bench(uint64_t seed, const char *waves) : random_(seed + 1) {
         context_.randReset(2);  // registers without a reset start at random
-        context_.randSeed(static_cast<int>(options.seed & 0x7fffffff) + 1);
+        context_.randSeed(static_cast<int>(seed & 0x7fffffff) + 1);
 #ifdef HWLUT_WAVES
-        if (options.waves) context_.traceEverOn(true);
+        traced_ = waves != nullptr;
+        if (traced_) context_.traceEverOn(true);
 #endif
         model_ = std::make_unique<Model>(&context_);
 #ifdef HWLUT_WAVES
-        if (options.waves) {
+        if (traced_) {
             model_->trace(&waves_, 99);
-            waves_.open(options.waves);
+            waves_.open(waves);
         }
 #endif
-        for (size_t i = 0; i < kInputs; ++i) sources_[i].stream = &inputs[i];
-        each_sink([&](auto, auto &sink, size_t i) { sink.stream = &outputs[i]; });
     }
 
     ~Bench() {
-        model_->final();
+        try {
+            model_->final();
+        } catch (const std::runtime_error &) {  // said before
+        }
 #ifdef HWLUT_WAVES
-        if (options_.waves) waves_.close();
+        if (traced_) waves_.close();
 #endif
     }
 
-    HwlutOutcome run() {
-        if (options_.interrupt) transfer(options_.interrupt);
-        return transfer(UINT64_MAX);
+    HwlutOutcome run(HwlutStream *inputs, HwlutStream *outputs, const HwlutOptions &options) {
+        options_ = options;
+        for (size_t i = 0; i < kInputs; ++i) sources_[i].stream = &inputs[i];
+        each_sink([&](auto, auto &sink, size_t i) { sink.stream = &outputs[i]; });
+        try {
+            if (options_.interrupt) transfer(options_.interrupt);
+            return transfer(UINT64_MAX);
+        } catch (const std::runtime_error &error) {
+            HwlutOutcome outcome{kFatal, 0, 0, 0, 0, {}};
+            std::snprintf(outcome.message, sizeof outcome.message, "%s", error.what());
+            return outcome;
+        }
     }
 
    private:
@@ -129,7 +145,7 @@ class Bench {
     // From a reset to the end, or until so many beats of the first input are accepted.
     HwlutOutcome transfer(uint64_t beats) {
         reset();
-        HwlutOutcome outcome{kNone, 0, 0, UINT64_MAX, UINT64_MAX};
+        HwlutOutcome outcome{kNone, 0, 0, UINT64_MAX, UINT64_MAX, {}};
         uint64_t quiet = 0;
         for (uint64_t cycle = 0; sources_[0].stream->done < beats; ++cycle) {
             const bool draining = complete();
@@ -156,7 +172,7 @@ class Bench {
             });
             if (moved) outcome.cycles = cycle + 1;
             quiet = moved ? 0 : quiet + 1;
-            if (quiet < options_.watchdog) continue;
+            if (quiet < (draining ? options_.linger : options_.watchdog)) continue;
             if (!draining) outcome.fault = kHang;
             break;
         }
@@ -184,7 +200,7 @@ class Bench {
         model_->clk = high;
         model_->eval();
 #ifdef HWLUT_WAVES
-        if (options_.waves) waves_.dump(context_.time());
+        if (traced_) waves_.dump(context_.time());
         context_.timeInc(5);
 #endif
     }
@@ -252,11 +268,12 @@ class Bench {
         });
     }
 
-    const HwlutOptions &options_;
+    HwlutOptions options_{};
     Random random_;
     VerilatedContext context_;
 #ifdef HWLUT_WAVES
     VerilatedVcdC waves_;
+    bool traced_ = false;
 #endif
     std::unique_ptr<Model> model_;
     std::array<Source, kInputs> sources_;
@@ -265,7 +282,15 @@ class Bench {
 
 }  // namespace
 
-extern "C" void hwlut_batch(HwlutStream *inputs, HwlutStream *outputs, const HwlutOptions *options,
-                            HwlutOutcome *outcome) {
-    *outcome = Bench(inputs, outputs, *options).run();
+extern "C" {
+
+// waves: the path of a VCD file, or null.
+void *hwlut_open(uint64_t seed, const char *waves) { return new Bench(seed, waves); }
+
+void hwlut_run(void *bench, HwlutStream *inputs, HwlutStream *outputs, const HwlutOptions *options,
+               HwlutOutcome *outcome) {
+    *outcome = static_cast<Bench *>(bench)->run(inputs, outputs, *options);
+}
+
+void hwlut_close(void *bench) { delete static_cast<Bench *>(bench); }
 }

@@ -103,21 +103,22 @@ class TB:
     async def send(self, job, count=None):
         """Queue the job's beats, of the first source only the first `count`; returns how many must come out.
 
-        That is one for each of the first source's, or where that has tlast for each frame, that is a sum, or as many as
-        rows have. A frame or a row that is cut off is not sent.
+        That is one for each of the first source's, or where that has tlast alone for each frame, that is a sum, or as
+        many as rows have. A frame or a row that is cut off is not sent, but of one that is longer the first.
         """
         sent = []
         rows = DESCRIPTION.get("rows", {"inputs": 1, "outputs": 1})
         for name, source in self.sources.items():
             beats = np.load(job / f"input_{name}.npy")
-            if not sent and count is not None:
-                beats = beats[: max(count // rows["inputs"], 1) * rows["inputs"]]
             columns, offset = {}, 0
             for role, size in self.inputs[name]:
                 columns[role] = [int.from_bytes(beat.tobytes(), "little") for beat in beats[:, offset : offset + size]]
                 offset += size
             ends = [at + 1 for at, last in enumerate(columns.pop("tlast", ())) if last]
-            sent.append(len(ends) or len(beats))
+            if not sent and count is not None:
+                ends = [end for end in ends if end <= count] or ends[:1]
+                beats = beats[: ends[-1] if ends else max(count // rows["inputs"], 1) * rows["inputs"]]
+            sent.append(len(ends) if ends and "stream_rows" not in DESCRIPTION else len(beats))
             ends = ends or [len(beats)]
             for first, end in zip([0, *ends], ends):
                 if end > first:
@@ -125,21 +126,31 @@ class TB:
         return sent[0] // rows["inputs"] * rows["outputs"]
 
     async def receive(self, job, counts, watchdog):
-        """Beats of every sink until all `counts` are there, or nothing has moved for `watchdog` cycles."""
-        quiet = 0
-        while any(sink.count() < counts[name] for name, sink in self.sinks.items()) and quiet < watchdog:
-            before = sum(sink.count() for sink in self.sinks.values())
+        """Beats of every sink until all `counts` are there, or nothing has moved for `watchdog` cycles.
+
+        On a stream with tlast, those of whole frames.
+        """
+        quiet, done = 0, dict.fromkeys(self.sinks, 0)
+        while any(done[name] < counts[name] for name in done) and quiet < watchdog:
             await RisingEdge(self.dut.clk)
-            quiet = quiet + 1 if before == sum(sink.count() for sink in self.sinks.values()) else 0
+            moved = [name for name, sink in self.sinks.items() if sink.bus.tvalid.value and sink.bus.tready.value]
+            for name in moved:
+                done[name] += 1
+            quiet = 0 if moved else quiet + 1
         await ClockCycles(self.dut.clk, watchdog)  # time for beats too many
         received = {}
         for name, sink in self.sinks.items():
             rows = []
             while not sink.empty():
                 frame = sink.recv_nowait(compact=False)
+                count = len(frame.tdata)
+                ends = [0] * (count - 1) + [1]
                 rows += [
-                    b"".join(int(getattr(frame, role)[i]).to_bytes(size, "little") for role, size in self.outputs[name])
-                    for i in range(len(frame.tdata))
+                    b"".join(
+                        int(ends[i] if role == "tlast" else getattr(frame, role)[i]).to_bytes(size, "little")
+                        for role, size in self.outputs[name]
+                    )
+                    for i in range(count)
                 ]
             size = sum(size for _, size in self.outputs[name])
             received[name] = np.frombuffer(b"".join(rows), np.uint8).reshape(len(rows), size)

@@ -11,6 +11,7 @@ from hwlut import Fixed, Requantize, ToolError
 from hwlut.hdl import Rtl, generate
 from hwlut.verify import cocotb, tools, verilator
 from hwlut.verify.beats import streams
+from hwlut.verify.blocks import Block
 from hwlut.verify.engine import Job
 from hwlut.verify.stimulus import stimulus
 
@@ -78,12 +79,18 @@ def field(name, bits, signed=False):
     return {"name": name, "lsb": 0, "bits": bits, "signed": signed, "frac": 0}
 
 
-def described(module, reset, ports):
+def described(module, reset, payload):
     common = {"schema": "hwlut.rtl/1", "digest": "0" * 64, "scale": None, "latency": 1, "cycles_per_beat": 1}
+    directions = {each["name"].rpartition("_")[0]: each["dir"] for each in payload}
+    handshakes = [
+        port(f"{name}_{role}", direction if role == "tvalid" else {"input": "output", "output": "input"}[direction], 1)
+        for name, direction in directions.items()
+        for role in ("tvalid", "tready")
+    ]
     return common | {
         "module": module,
         "reset": reset,
-        "ports": [port("clk", "input", 1), port(reset, "input", 1), *ports],
+        "ports": [port("clk", "input", 1), port(reset, "input", 1), *payload, *handshakes],
     }
 
 
@@ -236,6 +243,36 @@ def test_registers_start_unknown(tmp_path):
     deaf = rtl.verilog.replace("if (rst) begin", "if (1'b0) begin")
     faults = {hwlut.check(STEPS, verilog=Rtl(deaf, rtl.description), seed=seed).ok for seed in range(4)}
     assert False in faults
+
+
+def test_a_design_that_cannot_settle_is_a_fault():
+    job = echo_job(0, 0.0)
+    spinning = ECHO.replace("m_axis_tvalid = full;", "m_axis_tvalid = full & spin;\n  wire spin = ~(spin & count[5]);")
+    rtl = Rtl(spinning, job.rtl.description)
+    for _ in range(2):
+        (outcome,) = verilator.run([Job(**{**vars(job), "rtl": rtl})])
+        assert "onverge" in outcome.fault and outcome.latency is None
+
+
+@pytest.mark.parametrize("apart", [False, True], ids=["together", "apart"])
+@pytest.mark.parametrize(
+    "format", [Fixed(5), Fixed(12, signed=False), Fixed(19), Fixed(32, signed=False), Fixed(63)], ids=str
+)
+def test_blocks_are_beats_field_by_field(format, apart):
+    size = (format.bits + 7) // 8 * 8
+    step = size + 8 * apart
+    lanes = [field(f"q{lane}", format.bits, format.signed) | {"lsb": lane * step} for lane in range(3)]
+    ports = [port("s_axis_tdata", "input", 3 * step, lanes), port("s_axis_tlast", "input", 1, [field("last", 1)])]
+    stream = streams(described("any", "rst", ports))["s_axis"]
+    codes = np.random.default_rng(0).integers(format.min, format.max, (50, 3), dtype=np.int64, endpoint=True)
+    packed = stream.pack({f"q{lane}": codes[:, lane] for lane in range(3)} | {"last": np.zeros(50, np.int64)})
+    block = Block.of(stream, "q")
+    assert np.array_equal(block.get(packed), codes)
+    for kind in (np.int64, np.int32 if format.bits < 32 else np.int64):
+        beats = np.zeros_like(packed)
+        block.put(beats, codes.astype(kind))
+        assert np.array_equal(beats, packed)
+    assert (block.names, block.format) == (("q0", "q1", "q2"), format)
 
 
 def test_a_wrong_latency_is_a_fault():

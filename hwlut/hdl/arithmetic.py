@@ -55,8 +55,8 @@ def round_shift(value: Value, amount: int | Value, rounding: Rounding) -> Value:
         kept = value >> amount
     if rounding is Rounding.FLOOR:
         return kept
-    # An odd kept part lets a tie reach the next integer, an even one does not.
-    offset = half if rounding is Rounding.HALF_UP else half - (inexact & ~kept[0])
+    # An odd kept part lets a tie reach the next integer, an even one does not; one without bits is 0.
+    offset = half if rounding is Rounding.HALF_UP else half - (inexact & ~kept[:1].any())
     total = value + offset
     return total.shift_right(amount) if isinstance(amount, int) else total >> amount
 

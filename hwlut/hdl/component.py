@@ -30,6 +30,7 @@ class UnitComponent(wiring.Component):
     cycles_per_beat: cycles between accepted inputs when nothing stalls.
     sum: of a component that adds up products over its beats, what the ``.rtl.json`` says of that; else None.
     rows: of a component whose inputs and results are rows of several beats, likewise.
+    stream_rows: of one whose rows end with ``last``, likewise.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class UnitComponent(wiring.Component):
         load_beat: Beat | None = None,
         sum: dict[str, Any] | None = None,
         rows: dict[str, Any] | None = None,
+        stream_rows: dict[str, Any] | None = None,
     ):
         self.unit = unit
         self.input_beat = input_beat
@@ -54,6 +56,7 @@ class UnitComponent(wiring.Component):
         self.cycles_per_beat = cycles_per_beat
         self.sum = sum
         self.rows = rows
+        self.stream_rows = stream_rows
         members = {"i": wiring.In(input_beat.signature()), "o": wiring.Out(output_beat.signature())}
         if load_beat is not None:
             members["load"] = wiring.In(load_beat.signature())

@@ -11,20 +11,26 @@ from hwlut.files import read_bytes
 from hwlut.hdl.axi import RESETS
 from hwlut.names import check_name
 from hwlut.unit import from_content
+from hwlut.units.reductions import MOST_PLACES
 from hwlut.units.requantize import Requantize
 
-__all__ = ["SCHEMA", "read_description", "summed_requantize"]
+__all__ = ["SCHEMA", "VARIANTS", "read_description", "summed_requantize"]
 
 SCHEMA = "hwlut.rtl/1"
+
+VARIANTS = ("sum", "rows", "stream_rows")
+"""Keys that say that a result is not one beat's."""
 
 _SIZE_LIMIT = 4 << 20
 _WIDTH_LIMIT = 1 << 16
 _CYCLES_LIMIT = 1 << 20
 _TERMS_LIMIT = 1 << 21
 _LOAD_LIMIT = 1 << 28
+_PASSES_LIMIT = 1 << 12
 _KEYS = ("schema", "module", "digest", "scale", "reset", "latency", "cycles_per_beat", "ports")
 _SUM_KEYS = ("terms", "requantize")
 _ROWS_KEYS = ("inputs", "outputs", "cycles", "cycles_per_output", "load_cycles")
+_STREAM_ROWS_KEYS = ("least", "most", "passes")
 _PORT_KEYS = ("name", "dir", "width", "fields")
 _FIELD_KEYS = ("name", "lsb", "bits", "signed", "frac")
 _HANDSHAKE = ("tvalid", "tready")
@@ -49,7 +55,7 @@ def read_description(path: Path) -> dict[str, Any]:
 
 
 def _check(content: Any) -> None:
-    given = [key for key in ("sum", "rows") if isinstance(content, dict) and key in content]
+    given = [key for key in VARIANTS if isinstance(content, dict) and key in content]
     _check_keys("RTL description", content, (*_KEYS, *given))
     if content["schema"] != SCHEMA:
         raise ValueError(f"schema must be {SCHEMA}, not {shorten(content['schema'])}")
@@ -74,6 +80,8 @@ def _check(content: Any) -> None:
     _check_sum(content)
     if "rows" in content:
         _check_rows(content)
+    if "stream_rows" in content:
+        _check_stream_rows(content["stream_rows"])
 
 
 def _check_keys(label: str, value: Any, keys: tuple[str, ...]) -> None:
@@ -152,19 +160,34 @@ def _check_streams(content: Mapping[str, Any]) -> None:
 
 
 def _check_sum(content: Mapping[str, Any]) -> None:
-    """`last` on the input and ``sum``: the one where the other is."""
-    ends = any(port["name"] == "s_axis_tlast" for port in content["ports"])
-    if ends != ("sum" in content):
-        raise ValueError(f"sum must be given {'with' if ends else 'only with'} s_axis_tlast")
-    if ends:
+    """`last` on the input and ``sum``, or on both streams and ``stream_rows``: the one where the other is."""
+    ends = [name for name in ("s_axis_tlast", "m_axis_tlast") if any(port["name"] == name for port in content["ports"])]
+    given = [key for key in VARIANTS if key in content]
+    wanted = {"sum": ["s_axis_tlast"], "stream_rows": ["s_axis_tlast", "m_axis_tlast"]}
+    for key, needed in wanted.items():
+        if key in content and ends != needed:
+            raise ValueError(f"{key} must be given only with {' and '.join(needed)}")
+    if len(given) > 1:
+        raise ValueError(f"{given[0]} must be given without {given[1]}")
+    if ends and not set(given) & set(wanted):
+        missing = "stream_rows" if "m_axis_tlast" in ends else "sum"
+        raise ValueError(f"{missing} must be given with {' and '.join(ends)}")
+    if "sum" in content:
         _check_keys("sum", content["sum"], _SUM_KEYS)
         _check_integer("sum terms", content["sum"]["terms"], 1, _TERMS_LIMIT)
         summed_requantize(content["sum"])
 
 
+def _check_stream_rows(rows: Any) -> None:
+    _check_keys("stream_rows", rows, _STREAM_ROWS_KEYS)
+    _check_integer("stream_rows most", rows["most"], 1, MOST_PLACES)
+    _check_integer("stream_rows least", rows["least"], 1, rows["most"])
+    _check_integer("stream_rows passes", rows["passes"], 1, _PASSES_LIMIT)
+
+
 def _check_rows(content: Mapping[str, Any]) -> None:
-    if "sum" in content or content["reset"] is None:
-        raise ValueError("rows must be given without sum and with a reset")
+    if content["reset"] is None:
+        raise ValueError("rows must be given with a reset")
     rows = content["rows"]
     _check_keys("rows", rows, _ROWS_KEYS)
     for key in _ROWS_KEYS[:-1]:

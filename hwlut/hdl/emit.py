@@ -14,7 +14,7 @@ from hwlut.files import build_once, digest_of, write_together
 from hwlut.hdl.axi import RESETS, AxiTop
 from hwlut.hdl.combinational import CombinationalTop
 from hwlut.hdl.component import built
-from hwlut.hdl.description import SCHEMA, read_description
+from hwlut.hdl.description import SCHEMA, VARIANTS, read_description
 from hwlut.unit import Unit
 
 __all__ = ["Rtl", "convert", "describe", "generate", "verilog"]
@@ -45,7 +45,8 @@ class Rtl:
         has none or takes it with each beat), reset, latency and cycles_per_beat in cycles, ports; and
         where products are added up, sum: terms, the most of them, and requantize, the content of the unit
         that follows, or None; and of rows of several beats, rows: inputs and outputs, the beats of a row; cycles from
-        one to the next; cycles_per_output, from one of its results to the next; load_cycles, beats of a load, or None.
+        one to the next; cycles_per_output, from one of its results to the next; load_cycles, beats of a load, or None;
+        of rows of a beat for each place, stream_rows: least and most, their places; passes.
     reset is None, and latency 0, of a combinational design.
     design: builds the Amaranth top level; None where the text comes from a file.
     """
@@ -71,7 +72,17 @@ class Rtl:
     def _check_free(self, verilog_path: Path, description_path: Path) -> None:
         if description_path.exists():
             there = read_description(description_path)
-            for key in ("digest", "scale", "sum", "rows", "reset", "latency", "cycles_per_beat", "ports"):
+            for key in (
+                "digest",
+                "scale",
+                "sum",
+                "rows",
+                "stream_rows",
+                "reset",
+                "latency",
+                "cycles_per_beat",
+                "ports",
+            ):
                 found, wanted = (_shown(description.get(key)) for description in (there, self.description))
                 if found != wanted:
                     differs = "other ports" if key == "ports" else f"{key} {found}, not {wanted}"
@@ -134,7 +145,7 @@ def describe(module: str, unit: Unit, top: AxiTop | CombinationalTop) -> dict[st
         "latency": inner.latency,
         "cycles_per_beat": inner.cycles_per_beat,
         "ports": top.ports,
-    } | {key: value for key, value in (("sum", inner.sum), ("rows", inner.rows)) if value is not None}
+    } | {key: getattr(inner, key) for key in VARIANTS if getattr(inner, key) is not None}
 
 
 def verilog(unit: Unit, **options: Any) -> str:
@@ -173,6 +184,10 @@ def convert(top: AxiTop | CombinationalTop, description: dict[str, Any]) -> str:
         header += f"// sums of up to {top.inner.sum['terms']} products\n"
     if top.inner.rows is not None:
         header += "// rows of {inputs} beats in and {outputs} out, {cycles} cycles each\n".format(**top.inner.rows)
+    if top.inner.stream_rows is not None:
+        header += "// rows of {least} to {most} places, a beat each, in {passes} passes\n".format(
+            **top.inner.stream_rows
+        )
     return header + f"{_SEAL}{hashlib.sha256(text.encode()).hexdigest()}\n" + text
 
 

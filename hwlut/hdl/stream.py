@@ -1,6 +1,6 @@
 """Valid/ready streams: what a beat holds, and the pipeline skeleton every component is built on."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +9,7 @@ from amaranth.lib import data, stream
 
 from hwlut.fixed import Fixed
 
-__all__ = ["BeatField", "Beat", "Pipeline", "Rows", "registers", "shape_of"]
+__all__ = ["Beat", "BeatField", "Fold", "Pipeline", "Rows", "registers", "shape_of"]
 
 
 def shape_of(format: Fixed) -> Shape:
@@ -73,6 +73,18 @@ def registers(m: Module, row: int, values: Mapping[str, ValueLike | None]) -> tu
     return tuple(later)
 
 
+@dataclass(frozen=True)
+class Fold:
+    """What becomes one number over several beats.
+
+    name, shape: of its register. step: what that is after a beat, by whether it is the first one and by what it was.
+    """
+
+    name: str
+    shape: Shape
+    step: Callable[[Value, Value], Value]
+
+
 class Rows:
     """Rows of registers, written from top to bottom inside an ``elaborate``.
 
@@ -93,6 +105,8 @@ class Rows:
         """Whether the rows move in this cycle."""
         self._row = 0
         self._valid = valid
+        self.enters: Value = valid & self.move
+        """Whether something goes into the first row in this cycle."""
         self.held: Value = Const(0, 1)
         """Whether a beat stands in the rows so far."""
 
@@ -121,12 +135,20 @@ class Rows:
         Behind this row only that one counts, with the given `values` as they were in it: (sums, *values). The sums are
         taken modulo 2^width of `shape`.
         """
+        names = ["acc"] if len(terms) == 1 else [f"acc{number}" for number in range(len(terms))]
+
+        def added(start: ValueLike, value: Value) -> Callable[[Value, Value], Value]:
+            return lambda first, total: Mux(first, start, total) + value
+
+        return self.fold([Fold(name, shape, added(*term)) for name, term in zip(names, terms)], last, **values)
+
+    def fold(self, folds: Sequence[Fold], last: Value, /, **values: ValueLike | None) -> tuple[Any, ...]:
+        """`accumulate` of anything that becomes one number, beat by beat."""
         m = self._m
         first = Signal(init=1, name="first")
-        names = ["acc"] if len(terms) == 1 else [f"acc{number}" for number in range(len(terms))]
-        totals = [Signal(shape, name=name, reset_less=True) for name in names]
+        totals = [Signal(fold.shape, name=fold.name, reset_less=True) for fold in folds]
         with m.If(self.move & self._valid):
-            m.d.sync += [total.eq(Mux(first, start, total) + value) for total, (start, value) in zip(totals, terms)]
+            m.d.sync += [total.eq(fold.step(first, total)) for fold, total in zip(folds, totals)]
             m.d.sync += first.eq(last)
         self._valid = self._valid & last
         return (totals, *self.register(**values))

@@ -3,9 +3,9 @@
 from string import Template
 
 from hwlut.lutnn.c_images import image_functions, image_sizes, padding_functions
-from hwlut.lutnn.c_values import array, real
 from hwlut.lutnn.layers import input_step
 from hwlut.nn import LutLayer, LutLinear
+from hwlut.program.c.values import array, real
 from hwlut.units import LutMatmul
 
 __all__ = ["layer_definition", "layer_prototype", "shared"]

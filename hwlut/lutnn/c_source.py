@@ -7,10 +7,10 @@ from torch import nn
 
 from hwlut.files import write_atomic
 from hwlut.lutnn.c_layer import layer_definition, layer_prototype, shared
-from hwlut.lutnn.c_unit import constants, definition, prototype
 from hwlut.lutnn.layers import look_up_layers, units
 from hwlut.names import check_name
 from hwlut.nn import LutLayer
+from hwlut.program.c.look_up import constants, definition, prototype
 from hwlut.units import LutMatmul
 
 __all__ = ["c_source", "write_c"]

@@ -1,19 +1,15 @@
 """The look-up layers of a network, their names outside Python, and their units."""
 
-import hashlib
-import re
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from hwlut.names import check_name
+from hwlut.names import legal_name, shortened_name
 from hwlut.nn import LutLayer
 from hwlut.units import LutMatmul
 
 __all__ = ["input_step", "legal_names", "look_up_layers", "save_units", "units"]
-
-_LONGEST = 64
 
 
 def look_up_layers(model: nn.Module) -> dict[str, LutLayer]:
@@ -35,9 +31,9 @@ def legal_names(paths: list[str]) -> dict[str, str]:
     """
     names: dict[str, str] = {}
     for path in paths:
-        name = _legal(path)
+        name = legal_name(path)
         if name in names.values():
-            name = _shortened(name, path)
+            name = shortened_name(name, path)
         names[path] = name
     return names
 
@@ -63,18 +59,3 @@ def save_units(model: nn.Module, folder: str | Path) -> list[Path]:
     beside it; the paths of the JSON files.
     """
     return [unit.save(Path(folder) / f"{unit.name}.json") for unit in units(model).values()]
-
-
-def _legal(path: str) -> str:
-    name = re.sub(r"[^A-Za-z0-9_]", "_", path)
-    try:
-        return check_name(name, "name")
-    except ValueError:
-        name = f"layer_{name}".rstrip("_")
-        return name if len(name) <= _LONGEST else _shortened(name, path)
-
-
-def _shortened(name: str, path: str) -> str:
-    """`name` with the start of a digest of `path` in its end."""
-    digest = hashlib.sha256(path.encode()).hexdigest()[:8]
-    return f"{name[: _LONGEST - 9]}_{digest}"

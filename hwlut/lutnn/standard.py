@@ -11,18 +11,15 @@ from hwlut.nn import LutLayer, LutLinear
 from hwlut.nn.geometry import pads
 from hwlut.units import LutMatmul
 from hwlut.units.lut_matmul import CODE, Encoder
+from hwlut.units.lut_standard import first_entries, leaves, prototypes, squares
 
 __all__ = ["standard"]
-
-_EXACT = 1 << 24  # integers up to here are float32 numbers
 
 
 def standard(layer: LutLayer) -> nn.Module:
     """A module that computes the forward of `layer`, on float32, bit for bit, of its unit as it now is.
 
-    Codes are counted from zero, so that a padded zero is 0, and held in float32, as their distances are: |d| sums and
-    maxima are at most 255 v. A squared distance is compared as p p - 2 p x, in float32 where no number of it can pass
-    2^24, else in float64: exact in any order, on TF32 too. Sums of entries are int32.
+    Its numbers are those of `hwlut.units.lut_standard`. Sums of entries are int32.
     """
     return _Rows(layer) if isinstance(layer, LutLinear) else _Windows(layer)
 
@@ -35,13 +32,9 @@ class _Squares(nn.Module):
 
     def __init__(self, unit: LutMatmul):
         super().__init__()
-        prototypes = torch.tensor(unit.prototypes, dtype=torch.float64) - unit.zero_point
-        squares = prototypes.square().sum(-1)
-        longest = max(unit.zero_point - CODE.min, CODE.max - unit.zero_point)
-        greatest = (squares + 2 * longest * prototypes.abs().sum(-1)).max()
-        dtype = torch.float32 if greatest <= _EXACT else torch.float64
-        self.register_buffer("products", (-2 * prototypes).mT.to(dtype))  # [C, v, K]
-        self.register_buffer("squares", squares[:, None].to(dtype))
+        products, squared = squares(unit)
+        self.register_buffer("products", torch.from_numpy(products))  # [C, v, K]
+        self.register_buffer("squares", torch.from_numpy(squared))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         products = x.transpose(0, 1).to(self.products.dtype) @ self.products
@@ -56,7 +49,7 @@ class _Away(nn.Module):
     def __init__(self, unit: LutMatmul):
         super().__init__()
         self.added = unit.encoder is Encoder.L1
-        self.register_buffer("prototypes", (torch.tensor(unit.prototypes, dtype=torch.int16) - unit.zero_point).float())
+        self.register_buffer("prototypes", torch.from_numpy(prototypes(unit)))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         away = (x[:, :, None] - self.prototypes).abs()
@@ -73,12 +66,10 @@ class _Leaves(nn.Module):
     def __init__(self, unit: LutMatmul):
         super().__init__()
         self.codebooks, self.depth, self.nodes = unit.codebooks, unit.depth, unit.k - 1
-        codebooks = torch.arange(unit.codebooks)
-        thresholds = torch.tensor(unit.thresholds, dtype=torch.int16) - unit.zero_point
-        self.register_buffer("thresholds", thresholds.flatten().float())
-        dimensions = torch.tensor(unit.dimensions, dtype=torch.int64)
-        self.register_buffer("inputs", (dimensions + unit.v * codebooks[:, None]).t().flatten())
-        self.register_buffer("first", codebooks * self.nodes)
+        thresholds, inputs, first = map(torch.from_numpy, leaves(unit))
+        self.register_buffer("thresholds", thresholds)
+        self.register_buffer("inputs", inputs.flatten())
+        self.register_buffer("first", first)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         levels = x.flatten(1).index_select(1, self.inputs).view(-1, self.depth, self.codebooks).unbind(1)
@@ -109,7 +100,7 @@ class _Standard(nn.Module):
         self.register_buffer("step", input_step(layer))
         self.register_buffer("sum_step", layer.sum_step().cpu())
         self.register_buffer("table", torch.tensor(unit.table, dtype=torch.int8).flatten(0, 1))
-        self.register_buffer("first", torch.arange(unit.codebooks) * unit.k)
+        self.register_buffer("first", torch.from_numpy(first_entries(unit)))
         bias = None if unit.bias is None else torch.tensor(unit.bias, dtype=torch.int32)
         self.register_buffer("bias", bias)
 

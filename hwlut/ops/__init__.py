@@ -12,6 +12,7 @@ from hwlut.ops.quantize_codes import quantize_codes
 from hwlut.ops.quantized_lookup import quantized_lookup
 from hwlut.ops.ranged_quantize import ranged_quantize
 from hwlut.ops.registry import implementation
+from hwlut.ops.requantize import requantize
 
 __all__ = [
     "ExpandedWeights",
@@ -31,5 +32,6 @@ __all__ = [
     "quantize_codes",
     "quantized_lookup",
     "ranged_quantize",
+    "requantize",
     "table",
 ]

@@ -5,6 +5,7 @@ import functools
 import platform
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,9 +13,12 @@ from hwlut.errors import ToolError
 from hwlut.files import build_once, cache_root, digest_of
 from hwlut.share import share
 
-__all__ = ["library"]
+__all__ = ["library", "library_of"]
 
 _BINARY = "kernel.so"
+
+# Comparisons of a value with several numbers, threaded into jumps, are what g++ vectorizes no more.
+_NATIVE = ("-march=native", "-mprefer-vector-width=512", "-fno-thread-jumps", "-fno-split-paths")
 
 
 class _Compiler(NamedTuple):
@@ -46,9 +50,7 @@ def library(source: str, capabilities: tuple[tuple[int, int], ...] = ()) -> ctyp
     """
     path = share("kernels", source)
     compiler = _COMPILERS[path.suffix]
-    program = shutil.which(compiler.tool)
-    if program is None:
-        raise ToolError(compiler.tool, "not found", compiler.remedy)
+    program = _found(compiler)
     flags = [*compiler.flags, *(_target(*capability) for capability in capabilities)]
     contents = [file.read_bytes() for file in (path, *sorted(path.parent.glob("*.h")))]
     key = digest_of(source, flags, platform.machine(), _run(compiler, [program, "--version"]), *contents)
@@ -56,6 +58,43 @@ def library(source: str, capabilities: tuple[tuple[int, int], ...] = ()) -> ctyp
     def build(folder: Path) -> None:
         _run(compiler, [program, *flags, "-o", str(folder / _BINARY), str(path)])
 
+    return _loaded(key, build)
+
+
+def library_of(text: str) -> ctypes.CDLL:
+    """The shared library of C++ `text` that was written for one program, by g++ for this very processor.
+
+    Raises ToolError as `library` does.
+    """
+    compiler = _COMPILERS[".cpp"]
+    program, flags = _found(compiler), [*compiler.flags, *_NATIVE]
+    key = digest_of(text, flags, platform.machine(), _native(program))
+
+    def build(folder: Path) -> None:
+        source = folder / "kernel.cpp"
+        source.write_text(text)
+        _run(compiler, [program, *flags, "-o", str(folder / _BINARY), str(source)])
+
+    return _loaded(key, build)
+
+
+def _found(compiler: _Compiler) -> str:
+    """The path of the compiler."""
+    program = shutil.which(compiler.tool)
+    if program is None:
+        raise ToolError(compiler.tool, "not found", compiler.remedy)
+    return program
+
+
+@functools.cache
+def _native(program: str) -> str:
+    """The compiler's version, and what it makes of this processor."""
+    compiler = _COMPILERS[".cpp"]
+    return "".join(_run(compiler, [program, *flags]) for flags in (["--version"], [*_NATIVE, "-Q", "--help=target"]))
+
+
+def _loaded(key: str, build: Callable[[Path], None]) -> ctypes.CDLL:
+    """The library that `build` makes, from the cache where that holds it."""
     try:
         try:
             return ctypes.CDLL(str(build_once("kernels", key, build) / _BINARY))

@@ -1,16 +1,17 @@
 """A program while it is written: nodes added one by one, their spans known at once."""
 
 import dataclasses
+import functools
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from hwlut.fit import fit
 from hwlut.fixed import Fixed, Rounding, signed_bits
 from hwlut.functions import Function
-from hwlut.units import Requantize
+from hwlut.units import Pwl, Requantize
 from hwlut.units.nodes import Node, Span
 from hwlut.units.operations import Add, Apply, Clamp, Constant, ShiftLeft, ShiftRight
-from hwlut.units.program import INPUT
 
 __all__ = ["CORE", "Draft", "Fitting"]
 
@@ -25,9 +26,9 @@ _FIT_FRAC = 9
 class Fitting:
     """Segments and widths of the cores, as `hwlut.fit` takes them."""
 
-    segments: int
-    slope_bits: int
-    intercept_bits: int
+    segments: int = 8
+    slope_bits: int = 8
+    intercept_bits: int = 16
 
 
 class Draft:
@@ -35,14 +36,14 @@ class Draft:
 
     Parameters
     ----------
-    input: format of the input code.
+    inputs: formats of the input codes by name.
     fitting: of the cores.
     """
 
-    def __init__(self, input: Fixed, fitting: Fitting):
+    def __init__(self, inputs: Mapping[str, Fixed], fitting: Fitting = Fitting()):
         self.nodes: list[Node] = []
-        self.spans: dict[str, Span] = {INPUT: (input.min, input.max)}
-        self._fitting = fitting
+        self.spans: dict[str, Span] = {name: (format.min, format.max) for name, format in inputs.items()}
+        self.fitting = fitting
 
     def __call__(self, kind: type[Node], name: str, *arguments: Any) -> str:
         """Add a node and return its name; an int where a value is taken becomes a constant."""
@@ -78,37 +79,44 @@ class Draft:
         lowest, highest = self.spans[value]
         return value if low <= lowest and highest <= high else self(Clamp, name, value, low, high)
 
-    def times(self, name: str, ratio: float) -> str:
-        """The input code times a real `ratio`, rounded half up; held to 32 bits."""
-        low, high = self.spans[INPUT]
+    def times(self, name: str, value: str, ratio: float) -> str:
+        """`value` times a real `ratio`, rounded half up; held to 32 bits."""
+        low, high = self.spans[value]
         bits = signed_bits(math.floor(low * ratio) - 1, math.ceil(high * ratio) + 1) - (low >= 0)
         input = Fixed(signed_bits(low, high) - (low >= 0), signed=low < 0)
         unit = Requantize.from_ratios(ratio, input=input, output=Fixed(min(bits, 32), signed=low < 0))
-        return self(Apply, name, INPUT, unit)
+        return self(Apply, name, value, unit)
 
-    def core(self, name: str, function: Function, frac: int, of: str) -> str:
+    def core(self, name: str, function: Function, frac: int, of: str, segments: int | None = None) -> str:
         """The table of `function` on its domain, applied to the value `of`, which has `frac` fraction bits.
 
-        Its largest absolute error is the least. The lines are fitted on codes of 9 fraction bits where there are
-        more, so that a fit takes a fraction of a second; they are as right between those codes.
+        It has the fitting's segments unless others are given. Its largest absolute error is the least. The lines are
+        fitted on codes of 9 fraction bits where there are more, so that a fit takes a fraction of a second; they are as
+        right between those codes.
         """
-        coarse = min(frac, _FIT_FRAC)
-        finer = frac - coarse
         bits = self.spans[of][1].bit_length()
-        table = fit(
-            function,
-            self._fitting.segments,
-            input=Fixed(max(2, bits - finer), signed=False),
-            scales=(coarse,),
-            slope_bits=self._fitting.slope_bits,
-            intercept_bits=self._fitting.intercept_bits,
-            objective="max",
-        )
-        unit = table.replace(
-            input=Fixed(bits, signed=False),
-            scales=(frac,),
-            breakpoint_frac=frac,
-            breakpoints=tuple(p << finer for p in table.breakpoints),
-            output=CORE,
-        )
-        return self(Apply, name, of, unit)
+        fitting = self.fitting if segments is None else dataclasses.replace(self.fitting, segments=segments)
+        return self(Apply, name, of, _core(function, frac, bits, fitting))
+
+
+@functools.lru_cache(maxsize=256)
+def _core(function: Function, frac: int, bits: int, fitting: Fitting) -> Pwl:
+    """Of unsigned codes; held, since a network has many of the same."""
+    coarse = min(frac, _FIT_FRAC)
+    finer = frac - coarse
+    table = fit(
+        function,
+        fitting.segments,
+        input=Fixed(max(2, bits - finer), signed=False),
+        scales=(coarse,),
+        slope_bits=fitting.slope_bits,
+        intercept_bits=fitting.intercept_bits,
+        objective="max",
+    )
+    return table.replace(
+        input=Fixed(bits, signed=False),
+        scales=(frac,),
+        breakpoint_frac=frac,
+        breakpoints=tuple(p << finer for p in table.breakpoints),
+        output=CORE,
+    )

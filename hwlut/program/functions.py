@@ -24,6 +24,9 @@ __all__ = ["FUNCTIONS", "range_reduced"]
 _TURN_FRAC = 16
 """Fraction bits of what exp, sin and cos multiply their input to."""
 
+_RSQRT = Function("rsqrt", lambda x: 1 / np.sqrt(x), (1.0, 4.0))
+_SINE = Function("sin", lambda x: np.sin(math.pi / 2 * x), (0.0, 1.0))
+
 _Recipe = Callable[[Draft, Fixed, Fixed], str]
 """Drafts the nodes for an input and an output format, the result last, and returns its name."""
 
@@ -52,7 +55,7 @@ def _rsqrt(draft: Draft, input: Fixed, output: Fixed) -> str:
     """1 / sqrt(x) = 2^-e / sqrt(m), where x = m 4^e and 1 <= m < 4."""
     positive = _positive(draft, input)
     half, mantissa = _two_octaves(draft, positive, input)
-    core = draft.core("core", Function("rsqrt", lambda x: 1 / np.sqrt(x), (1.0, 4.0)), input.bits - 1, mantissa)
+    core = draft.core("core", _RSQRT, input.bits - 1, mantissa)
     root = draft.scaled("root", core, output.frac - CORE.frac + (input.frac + 1) // 2, half)
     return _unless_zero(draft, positive, output.max, root, output)
 
@@ -80,7 +83,7 @@ def _log2(draft: Draft, input: Fixed, output: Fixed) -> str:
 
 def _exp(draft: Draft, input: Fixed, output: Fixed) -> str:
     """exp(x) = 2^i 2^f, where x log2(e) = i + f and 0 <= f < 1."""
-    turns = draft.times("octaves", math.log2(math.e) * 2.0 ** (_TURN_FRAC - input.frac))
+    turns = draft.times("octaves", INPUT, math.log2(math.e) * 2.0 ** (_TURN_FRAC - input.frac))
     whole = draft(ShiftRight, "whole", turns, _TURN_FRAC, "floor")
     part = draft(Bits, "part", turns, 0, _TURN_FRAC)
     core = draft.core("core", Function("exp2", np.exp2, (0.0, 1.0)), _TURN_FRAC, part)
@@ -95,15 +98,14 @@ def _wave(quarter: int) -> _Recipe:
     """sin(x), or cos(x) a quarter turn earlier: 2x / pi = 4n + k + f tells quadrant k and the angle f pi / 2."""
 
     def recipe(draft: Draft, input: Fixed, output: Fixed) -> str:
-        turns = draft.times("quarters", 2 / math.pi * 2.0 ** (_TURN_FRAC - input.frac))
+        turns = draft.times("quarters", INPUT, 2 / math.pi * 2.0 ** (_TURN_FRAC - input.frac))
         quadrant = draft(Bits, "quadrant", turns, _TURN_FRAC, 2)
         if quarter:
             quadrant = draft(Add, "ahead", quadrant, quarter)
         part = draft(Bits, "part", turns, 0, _TURN_FRAC)
         falls = draft(Bits, "falls", quadrant, 0, 1)
         angle = draft(Select, "angle", falls, draft(Subtract, "mirrored", 1 << _TURN_FRAC, part), part)
-        sine = Function("sin", lambda x: np.sin(math.pi / 2 * x), (0.0, 1.0))
-        size = draft.scaled("size", draft.core("core", sine, _TURN_FRAC, angle), output.frac - CORE.frac)
+        size = draft.scaled("size", draft.core("core", _SINE, _TURN_FRAC, angle), output.frac - CORE.frac)
         below = draft(Bits, "below", quadrant, 1, 1)
         directed = draft(Select, "directed", below, draft(Subtract, "opposite", 0, size), size)
         return draft.clamped("y", directed, output.min, output.max)
@@ -201,10 +203,10 @@ def range_reduced(
     reduction = _REDUCTIONS[target.name]
     if output is None:
         output = _finest(target, input, reduction)
-    draft = Draft(input, Fitting(segments, slope_bits, intercept_bits))
+    draft = Draft({INPUT: input}, Fitting(segments, slope_bits, intercept_bits))
     try:
         reduction.recipe(draft, input, output)
-        return Program(
+        return Program.of(
             name=f"{target.name}_reduced_{segments}" if name is None else name,
             function=target.name,
             input=input,

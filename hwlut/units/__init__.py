@@ -1,14 +1,18 @@
 """The kinds of unit."""
 
 from hwlut.unit import Resources, Unit, load
+from hwlut.units import applied, movement, operations, patches, products, reductions
 from hwlut.units.direct import Direct
 from hwlut.units.families import Family
 from hwlut.units.lut_matmul import Encoder, LutMatmul
 from hwlut.units.metrics import Metrics
 from hwlut.units.multiplier import Multiplier
+from hwlut.units.ports import Port
 from hwlut.units.program import Program
 from hwlut.units.pwl import Pwl, Symmetry
 from hwlut.units.requantize import Requantize
+
+_NODES = applied, movement, operations, patches, products, reductions  # registered by being imported
 
 __all__ = [
     "Unit",
@@ -21,6 +25,7 @@ __all__ = [
     "LutMatmul",
     "Metrics",
     "Multiplier",
+    "Port",
     "Program",
     "Requantize",
     "load",

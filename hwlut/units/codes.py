@@ -1,4 +1,4 @@
-"""Checks on the codes that a unit is called with."""
+"""The codes that a unit is called with, and the type of those that it gives."""
 
 from typing import TYPE_CHECKING
 
@@ -7,7 +7,7 @@ from hwlut.fixed import Fixed
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["checked_codes"]
+__all__ = ["checked_codes", "result_dtype"]
 
 
 def checked_codes(codes: "torch.Tensor", format: Fixed, kind: str) -> "torch.Tensor":
@@ -24,3 +24,10 @@ def checked_codes(codes: "torch.Tensor", format: Fixed, kind: str) -> "torch.Ten
         first = int(wide[outside].flatten()[0])
         raise ValueError(f"{kind} codes must be from {format.min} to {format.max}, not {first}")
     return wide
+
+
+def result_dtype(format: Fixed) -> "torch.dtype":
+    """Of results: int32 where the format allows, else int64."""
+    import torch
+
+    return torch.int32 if format.bits + (not format.signed) <= 32 else torch.int64

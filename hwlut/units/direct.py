@@ -9,7 +9,7 @@ import numpy as np
 from hwlut.fields import fixed, integers
 from hwlut.fixed import Fixed, Rounding
 from hwlut.unit import Resources, Unit
-from hwlut.units.codes import checked_codes
+from hwlut.units.codes import checked_codes, result_dtype
 from hwlut.units.one_scale import OneScale
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ class Direct(OneScale, Unit, schema="hwlut.direct/1"):
 
         self.chosen_scale(scale)
         q = checked_codes(codes, self.input, "Direct")
-        return torch.tensor(self.values, dtype=self.result_dtype(), device=q.device)[q - self.input.min]
+        return torch.tensor(self.values, dtype=result_dtype(self.output), device=q.device)[q - self.input.min]
 
     def cost(self) -> Resources:
         return Resources(

@@ -4,6 +4,7 @@ import functools
 from typing import TYPE_CHECKING
 
 from hwlut.fixed import Fixed, signed_bits
+from hwlut.units.codes import result_dtype
 from hwlut.units.families import Family
 from hwlut.units.multiplier import Multiplier
 
@@ -24,13 +25,11 @@ def dot(multiplier: Multiplier, a: "torch.Tensor", b: "torch.Tensor") -> "torch.
 
     Raises TypeError for other tensors and ValueError for codes outside their formats and for scalars.
     """
-    import torch
-
     products = multiplier(a, b)
     if not products.dim():
         raise ValueError("dot codes must have at least one dimension, not shape ()")
     format = accumulator(multiplier, max(1, products.shape[-1]))
-    return products.sum(-1, dtype=torch.int32 if format.bits + (not format.signed) <= 32 else torch.int64)
+    return products.sum(-1, dtype=result_dtype(format))
 
 
 @functools.lru_cache(maxsize=64)

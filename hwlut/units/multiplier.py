@@ -9,7 +9,7 @@ import numpy as np
 from hwlut.fields import array, choice, fixed, integer, integers, optional
 from hwlut.fixed import Fixed, signed_bits
 from hwlut.unit import Resources, Unit
-from hwlut.units.codes import checked_codes
+from hwlut.units.codes import checked_codes, result_dtype
 from hwlut.units.families import RULES, Family
 from hwlut.units.gates import check_gates, gate_outputs
 
@@ -194,8 +194,7 @@ class Multiplier(Unit, schema="hwlut.multiplier/1"):
 
         a = checked_codes(a, self.a, "Multiplier a")
         b = checked_codes(b, self.b, "Multiplier b")
-        fits = self.product.bits + (not self.product.signed) <= 32
-        return self._product(*torch.broadcast_tensors(a, b)).to(torch.int32 if fits else torch.int64)
+        return self._product(*torch.broadcast_tensors(a, b)).to(result_dtype(self.product))
 
     def _product(self, a: Any, b: Any) -> Any:
         """Products of int64 tensors of one shape."""

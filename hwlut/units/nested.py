@@ -3,6 +3,8 @@
 import dataclasses
 from typing import Any
 
+import numpy as np
+
 from hwlut.fields import Field, shorten
 from hwlut.unit import Unit, from_content
 
@@ -32,8 +34,11 @@ class Nested(Field):
             raise TypeError(f"{label} must be a {wanted}, not {shorten(value)}")
         return value.replace(name="unit", function=None, meta={})
 
-    def write(self, value: Unit) -> dict[str, Any]:
-        return value.content()
+    def write(self, value: Unit, path: str = "") -> dict[str, Any]:
+        return value.content(f"{path}.")
+
+    def arrays(self, value: Unit, path: str) -> dict[str, np.ndarray]:
+        return value.large_arrays(f"{path}.")
 
 
 def nested(kind: type[Unit]) -> Any:

@@ -1,12 +1,9 @@
 """What units with the scale of their one input format share."""
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from hwlut.fields import shorten
 from hwlut.fixed import Fixed
-
-if TYPE_CHECKING:
-    import torch
 
 __all__ = ["OneScale"]
 
@@ -50,9 +47,3 @@ class OneScale:
         """Format of the results."""
         self.chosen_scale(scale)
         return self.output
-
-    def result_dtype(self) -> "torch.dtype":
-        """Of the results: int32 where `output` allows, else int64."""
-        import torch
-
-        return torch.int32 if self.output.bits + (not self.output.signed) <= 32 else torch.int64

@@ -20,6 +20,7 @@ __all__ = [
     "Equal",
     "LeadingOne",
     "Less",
+    "Multiply",
     "Select",
     "ShiftLeft",
     "ShiftRight",
@@ -29,7 +30,7 @@ __all__ = [
 _HALF = 1 << (WORD - 1)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Constant(Node, op="constant"):
     """A number."""
 
@@ -42,7 +43,7 @@ class Constant(Node, op="constant"):
         return 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Apply(Node, op="unit"):
     """The result of a unit of one input, one scale and one channel."""
 
@@ -67,6 +68,10 @@ class Apply(Node, op="unit"):
     def cost(self, *spans: Span) -> Resources:
         return self.unit.cost()
 
+    @property
+    def latency(self) -> int:
+        return self.unit.cost().latency
+
 
 class _Shift:
     """What both shifts share: amounts from 0 to 62, and none is wires when the amount is constant."""
@@ -77,7 +82,7 @@ class _Shift:
             raise ValueError(f"by must be from 0 to {WORD}, not {by[0]} to {by[1]}")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ShiftLeft(Node, _Shift, op="shift_left"):
     """``of * 2^by``."""
 
@@ -95,7 +100,7 @@ class ShiftLeft(Node, _Shift, op="shift_left"):
         return int(by[0] != by[1])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ShiftRight(Node, _Shift, op="shift_right"):
     """``round(of * 2^-by)``."""
 
@@ -124,7 +129,7 @@ class ShiftRight(Node, _Shift, op="shift_right"):
         return int(by[0] != by[1] or (by[0] > 0 and self.rounding is not Rounding.FLOOR))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Add(Node, op="add"):
     """``a + b``."""
 
@@ -138,7 +143,7 @@ class Add(Node, op="add"):
         return format_of(self.span(*spans)).bits
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Subtract(Node, op="subtract"):
     """``a - b``."""
 
@@ -152,7 +157,26 @@ class Subtract(Node, op="subtract"):
         return format_of(self.span(*spans)).bits
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
+class Multiply(Node, op="multiply"):
+    """``a * b``."""
+
+    a: str = operand()
+    b: str = operand()
+
+    def __call__(self, a: Any, b: Any) -> Any:
+        return a * b
+
+    def span(self, a: Span, b: Span) -> Span:
+        low, high = super().span(a, b)
+        return (max(0, a[0], -a[1]) ** 2 if self.a == self.b else low), high
+
+    def cost(self, a: Span, b: Span) -> Resources:  # type: ignore[override]
+        bits = format_of(a).bits * format_of(b).bits
+        return Resources(storage_bits=0, multiplier_bits=bits, adder_bits=0, latency=0)
+
+
+@dataclass(frozen=True, eq=False)
 class Less(Node, op="less"):
     """1 where a < b, else 0."""
 
@@ -169,7 +193,7 @@ class Less(Node, op="less"):
         return max(format_of(a).bits, format_of(b).bits)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Equal(Node, op="equal"):
     """1 where a = b, else 0."""
 
@@ -186,7 +210,7 @@ class Equal(Node, op="equal"):
         return max(format_of(a).bits, format_of(b).bits)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LeadingOne(Node, op="leading_one"):
     """Position of the highest one in a number that is never negative: floor(log2(of)), and 0 for 0."""
 
@@ -206,7 +230,7 @@ class LeadingOne(Node, op="leading_one"):
         return super().span(value)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Select(Node, op="select"):
     """`a` where the condition is not 0, else `b`."""
 
@@ -224,7 +248,7 @@ class Select(Node, op="select"):
         return min(low for low, _ in reached), max(high for _, high in reached)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Clamp(Node, op="clamp"):
     """The nearest number to `of` from `low` to `high`."""
 
@@ -244,7 +268,7 @@ class Clamp(Node, op="clamp"):
         return format_of(value).bits * ((value[0] < self.low) + (value[1] > self.high))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Bits(Node, op="bits"):
     """`count` bits of two's complement from bit `low` up, as a number that is never negative."""
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from hwlut.fields import choice, fixed, integer, integers
 from hwlut.fixed import Fixed, Rounding, round_shift, saturate
 from hwlut.unit import Resources, Unit
-from hwlut.units.codes import checked_codes
+from hwlut.units.codes import checked_codes, result_dtype
 
 if TYPE_CHECKING:
     import torch
@@ -98,7 +98,7 @@ class Requantize(Unit, schema="hwlut.requantize/1"):
             pairs = zip(acc.unbind(axis), self.multipliers, self.shifts)
             scaled = torch.stack([round_shift(a * m, shift, self.rounding) for a, m, shift in pairs], axis)
         result = saturate(scaled + self.zero_point, self.output)
-        return result.to(torch.int32 if self.output.bits + (not self.output.signed) <= 32 else torch.int64)
+        return result.to(result_dtype(self.output))
 
     def cost(self) -> Resources:
         storage = self.channels * (MULTIPLIER_BITS + 6) + self.output.bits

@@ -35,7 +35,7 @@ class Stream:
     @property
     def fields(self) -> list[str]:
         """Names of the fields, in their order."""
-        return [field["name"] for field, _, _ in self._places()]
+        return [field["name"] for field, _, _ in self.places()]
 
     def offsets(self) -> list[tuple[str, int, int]]:
         """(port, first byte, bytes) of each payload port."""
@@ -56,7 +56,7 @@ class Stream:
             raise ValueError(f"{self.name} must have the fields {', '.join(fields)}, not {found}")
         count = len(next(iter(fields.values())))
         beats = np.zeros((count, self.bytes), np.uint8)
-        for field, first, size in self._places():
+        for field, first, size in self.places():
             values = np.ascontiguousarray(fields[field["name"]], dtype="<i8")
             beats[:, first : first + size] = values.view(np.uint8).reshape(count, 8)[:, :size]
         return beats
@@ -64,7 +64,7 @@ class Stream:
     def unpack(self, beats: np.ndarray) -> dict[str, np.ndarray]:
         """int64 (n,) values by field name; a field's padding is part of what is read."""
         fields = {}
-        for field, first, size in self._places():
+        for field, first, size in self.places():
             wide = np.zeros((len(beats), 8), np.uint8)
             wide[:, :size] = beats[:, first : first + size]
             if field["signed"]:
@@ -72,8 +72,8 @@ class Stream:
             fields[field["name"]] = wide.reshape(-1).view("<i8").astype(np.int64)
         return fields
 
-    def _places(self) -> list[tuple[Mapping[str, Any], int, int]]:
-        """(field, first byte, bytes) of each field."""
+    def places(self) -> list[tuple[Mapping[str, Any], int, int]]:
+        """(field, first byte of a beat, bytes) of each field."""
         ports = zip(self.ports, self.offsets())
         return [
             (field, offset + field["lsb"] // 8, (field["bits"] + 7) // 8)

@@ -7,16 +7,18 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from hwlut.errors import ToolError
-from hwlut.files import read_bytes, write_atomic
+from hwlut.files import write_atomic
 from hwlut.unit import Unit
 from hwlut.units.lut_matmul import LutMatmul
 from hwlut.units.multiplier import Multiplier
+from hwlut.units.program import Program
 from hwlut.verify import rows as _rows  # noqa: F401 (a kind's module registers its vectors)
+from hwlut.verify.programs import tapped
 from hwlut.verify.report import Pass, Report
 from hwlut.verify.stimulus import Stimulus, check_device, stimulus
 
@@ -39,7 +41,6 @@ _SIMULATORS = {  # what runs Verilog, and the (idle, stall) chances it is run wi
 ENGINES = (*_SIMULATORS, *SOFTWARE)
 """Everything that computes a unit."""
 
-_VERILOG_LIMIT = 64 << 20
 _SEEDS = 1 << 31
 
 
@@ -51,16 +52,27 @@ class _Findings:
     tool: str = ""
     measured: dict[str, int] = dataclasses.field(default_factory=dict)
     mismatches: int = 0
-    first: dict[str, int | None] | None = None
+    first: dict[str, int | str | None] | None = None
     fault: str | None = None
 
-    def compare(self, expected: np.ndarray, got: np.ndarray, labels: Mapping[str, np.ndarray]) -> None:
-        """Count where `got`, which may have stopped early, differs; all (n,), `labels` by name."""
+    def compare(
+        self,
+        expected: np.ndarray,
+        got: np.ndarray,
+        labels: Mapping[str, np.ndarray],
+        order: np.ndarray | None = None,
+    ) -> None:
+        """Count where `got`, which may have stopped early, differs; all (n,), `labels` by name.
+
+        `order`: as in `hwlut.verify.runs.Run`.
+        """
         wrong = np.flatnonzero(expected[: len(got)] != got)
         self.mismatches += len(wrong) + len(expected) - len(got)
         if self.first is None and self.mismatches:
+            if order is not None:
+                wrong = order[np.isin(order, wrong)]
             at = int(wrong[0]) if len(wrong) else len(got)
-            shown = {name: int(values[at]) for name, values in labels.items()}
+            shown = {name: values[at].item() for name, values in labels.items()}
             self.first = {**shown, "expected": int(expected[at]), "got": int(got[at]) if at < len(got) else None}
 
     def add(self, outcome: "Outcome", run: "Run", idle: float, stall: float) -> None:
@@ -83,6 +95,7 @@ def check(
     *,
     scale: int | None = None,
     verilog: "str | Path | Rtl | None" = None,
+    values: str | Sequence[str] = (),
     waves: str | Path | None = None,
     seed: int = 0,
 ) -> Report:
@@ -99,6 +112,8 @@ def check(
     scale: check the hardware hard-wired for one scale; None checks every scale.
     verilog: what to run instead of the default design: an `Rtl` from `hwlut.hdl.generate`, or a
         Verilog file, which the ``.rtl.json`` beside it describes where there is one.
+    values: of a program, names of values that are compared, too, or "all": a variant of the default design has them as
+        outputs, and the first mismatch is that of the first node.
     waves: file for a waveform of the last pass: VCD, or FST from cocotb on Icarus.
     seed: of stalls, of samples and of the registers before reset.
 
@@ -121,19 +136,23 @@ def check(
     if engine in SOFTWARE:
         if verilog is not None or waves is not None:
             raise ValueError(f"engine {engine} runs no Verilog: verilog and waves must not be given")
+        if values:
+            raise ValueError(f"engine {engine} runs no Verilog: values must not be given")
         check_device(engine)
         found.tool = _implementation(unit, engine)
         sample = covered = stimulus(unit, scale, seed)
         found.compare(sample.results(against), sample.results(engine), sample.labels)
     else:
         from hwlut.hdl.streamed import streamed
+        from hwlut.verify.design import design_of
         from hwlut.verify.plan import plan
 
-        rtl = _rtl(unit, scale, verilog)
+        computed = _tapped(unit, verilog, values) if values else unit
+        rtl = design_of(computed, scale, verilog)
         if rtl.description["reset"] is None:
             rtl = streamed(unit, rtl)
         scale = rtl.description["scale"]
-        planned = covered = plan(unit, rtl.description, against, seed, short=engine != "verilator")
+        planned = covered = plan(computed, rtl.description, against, seed, short=engine != "verilator")
         with tempfile.TemporaryDirectory(prefix="hwlut-waves-") as folder:
             trace = None if waves is None else Path(folder) / "waves"
             _simulate(found, planned.runs, engine, rtl, seed, trace)
@@ -181,45 +200,12 @@ def _implementation(unit: Unit, engine: str) -> str:
     return ran
 
 
-def _rtl(unit: Unit, scale: int | None, verilog: "str | Path | Rtl | None") -> "Rtl":
-    """The design to simulate, which must be of `unit` and, where one is given, of `scale`."""
-    from hwlut.hdl import Rtl, generate, read_description
-
-    if verilog is None:
-        return generate(unit, scale=scale)
-    if isinstance(verilog, Rtl):
-        rtl, where = verilog, "the design"
-    else:
-        path = Path(verilog)
-        try:
-            text = read_bytes(path, _VERILOG_LIMIT).decode("utf-8")
-        except UnicodeDecodeError:
-            raise ValueError(f"{path}: not a text file") from None
-        beside = path.with_suffix(".rtl.json")
-        if not beside.exists():
-            return Rtl(text, generate(unit, scale=scale).description)
-        rtl, where = Rtl(text, read_description(beside)), str(beside)
-    if rtl.description["digest"] != unit.digest:
-        raise ValueError(f"{where}: digest must be {unit.digest}, that of {unit.name}, not {rtl.description['digest']}")
-    if scale is not None and rtl.description["scale"] != scale:
-        raise ValueError(f"{where}: scale must be {scale}, not {rtl.description['scale']}")
-    if rtl.description["reset"] is None:
-        _check_plain(where, rtl.description, generate(unit, combinational=True).description)
-    return rtl
-
-
-def _check_plain(where: str, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    """Refuse what describes a combinational design other than that of the unit."""
-    ports, known = (
-        ", ".join(f"{port['dir']} {port['name']} {'us'[port['fields'][0]['signed']]}{port['width']}" for port in each)
-        for each in (found["ports"], wanted["ports"])
-    )
-    for label, got, must in (
-        ("ports", ports, known),
-        ("cycles_per_beat", found["cycles_per_beat"], wanted["cycles_per_beat"]),
-    ):
-        if got != must:
-            raise ValueError(f"{where}: {label} must be {must}, not {got}")
+def _tapped(unit: Unit, verilog: "str | Path | Rtl | None", values: str | Sequence[str]) -> Program:
+    if not isinstance(unit, Program):
+        raise ValueError(f"{type(unit).__name__} {unit.name!r} has no values beside its result")
+    if verilog is not None:
+        raise ValueError("values must be given for hwlut's own design in its default form, without another one")
+    return tapped(unit, values)
 
 
 def _simulate(found: _Findings, runs: "Sequence[Run]", engine: str, rtl: "Rtl", seed: int, waves: Path | None) -> None:
@@ -247,7 +233,7 @@ def _simulate(found: _Findings, runs: "Sequence[Run]", engine: str, rtl: "Rtl", 
         values = np.stack(list(sink.unpack(outcome.outputs[sink.name]).values()), axis=1)
         expected, labels = run.expected(outcome.accepted)
         # What came out before it went in is caught as a beat too many or as one refused.
-        found.compare(expected, values.reshape(-1)[: len(expected)], labels)
+        found.compare(expected, values.reshape(-1)[: len(expected)], labels, run.order)
         found.add(outcome, run, idle, stall)
         for name, cycles in outcome.accepted.items():
             if not run.independent and len(cycles) < len(run.inputs[name]):

@@ -20,7 +20,7 @@ from hwlut.errors import ToolError
 from hwlut.files import build_once, digest_of
 from hwlut.hdl import Rtl
 from hwlut.share import share
-from hwlut.verify.engine import WATCHDOG_CYCLES, Job, Outcome
+from hwlut.verify.engine import Job, Outcome, watchdog
 from hwlut.verify.tools import COCOTB_MINIMUM, SIM_EXTRA, find_verilator, run_tool
 
 __all__ = ["run"]
@@ -127,8 +127,7 @@ def _write_jobs(work: Path, rtl: Rtl, jobs: Sequence[Job]) -> None:
     for number, job in enumerate(jobs):
         folder = work / f"job_{number:03}"
         folder.mkdir()
-        watchdog = WATCHDOG_CYCLES + 4 * rtl.description["latency"]
-        options = {"idle": job.idle, "stall": job.stall, "seed": job.seed, "watchdog": watchdog}
+        options = {"idle": job.idle, "stall": job.stall, "seed": job.seed, "watchdog": watchdog(rtl.description)}
         (folder / "job.json").write_text(json.dumps({**options, "expected": job.expected}))
         for stream, beats in job.inputs.items():
             np.save(folder / f"input_{stream}.npy", beats)

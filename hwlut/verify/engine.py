@@ -1,16 +1,23 @@
 """What a simulation engine is given and what it returns."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from hwlut.hdl import Rtl
 
-__all__ = ["Job", "Outcome", "WATCHDOG_CYCLES", "refused", "stopped", "surplus", "unstable"]
+__all__ = ["Job", "Outcome", "refused", "stopped", "surplus", "unstable", "watchdog"]
 
-WATCHDOG_CYCLES = 1024
-"""Cycles without a transfer that count as a hang, beside four times the latency."""
+_WATCHDOG_CYCLES = 1024
+
+
+def watchdog(description: Mapping[str, Any]) -> int:
+    """Cycles without a transfer that count as a hang of the design of a description: of rows, a row in every pass."""
+    rows = description.get("stream_rows", {"most": 0, "passes": 0})
+    return _WATCHDOG_CYCLES + 4 * int(description["latency"]) + int(rows["most"] * rows["passes"])
 
 
 def stopped(stream: str, done: int, count: int) -> str:

@@ -12,6 +12,7 @@ from hwlut.verify.reload import Reloads
 from hwlut.verify.row_runs import plan_rows
 from hwlut.verify.runs import INTERRUPT, Plan, Run
 from hwlut.verify.stimulus import Stimulus, stimulus
+from hwlut.verify.stream_rows import plan_stream_rows
 from hwlut.verify.sums import sums
 
 __all__ = ["plan"]
@@ -41,14 +42,16 @@ def _plan_beats(unit: Unit, description: Mapping[str, Any], against: str, seed: 
     source, *others = (stream for stream in streams(description).values() if stream.input)
     sink = next(stream for stream in streams(description).values() if not stream.input)
     order = spread(source, vectors.inputs)
-    lanes = order.shape[1]
-    if len(sink.fields) != lanes:
-        wanted = "one field" if lanes == 1 else f"{lanes} fields"
+    found = vectors.results(against)
+    results = len(found) // vectors.vectors  # of a vector
+    width = order.shape[1] * results
+    if len(sink.fields) != width:
+        wanted = "one field" if width == 1 else f"{width} fields"
         raise ValueError(f"{sink.name} must have {wanted}, not {', '.join(sink.fields) or 'none'}")
     if len(others) > 1:
         raise ValueError(f"design must have one stream beside {source.name}, not {', '.join(s.name for s in others)}")
-    lane = order.reshape(-1)
-    known = vectors.results(against)[lane], {name: values[lane] for name, values in vectors.labels.items()}
+    places = (order.reshape(-1, 1) * results + np.arange(results)).reshape(-1)
+    known = found[places], {name: values[places] for name, values in vectors.labels.items()}
     declared = {"latency": description["latency"]}
     runs = [
         Run(
@@ -95,5 +98,5 @@ def _planned(vectors: Stimulus, runs: list[Run]) -> Plan:
     return Plan(runs=runs, vectors=vectors.vectors, exhaustive=vectors.exhaustive, scope=vectors.scope)
 
 
-_PLANNERS: dict[str, _Planner] = {"sum": _plan_sums, "rows": plan_rows}
+_PLANNERS: dict[str, _Planner] = {"sum": _plan_sums, "rows": plan_rows, "stream_rows": plan_stream_rows}
 """By the key of a description that says that a result is not one beat's."""

@@ -8,7 +8,7 @@ import numpy as np
 from amaranth.sim import Simulator
 
 from hwlut.verify.beats import Stream, streams
-from hwlut.verify.engine import WATCHDOG_CYCLES, Job, Outcome, stopped, surplus, unstable
+from hwlut.verify.engine import Job, Outcome, stopped, surplus, unstable, watchdog
 
 __all__ = ["run"]
 
@@ -133,7 +133,7 @@ class _Bench:
         ctx.set(reset, not active)
         quiet = cycle = 0
         accepted = delivered = None
-        while quiet < WATCHDOG_CYCLES + 4 * job.rtl.description["latency"]:
+        while quiet < watchdog(job.rtl.description):
             pauses = rng.random(len(self.sources)) < job.idle
             for source, pause in zip(self.sources, pauses):
                 source.drive(ctx, pause)

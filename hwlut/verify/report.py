@@ -62,7 +62,7 @@ class Report:
     cycles_per_row: int | None
     load_cycles: int | None
     mismatches: int
-    first: dict[str, int | None] | None
+    first: dict[str, int | str | None] | None
     fault: str | None
     seconds: float
 

@@ -26,8 +26,9 @@ class Run:
 
     inputs: beats by stream, uint8 (beats, bytes). beats: how many must come out. independent: as in
     `hwlut.verify.engine.Job`. interrupt: beats after which a reset is in mid-stream. reloads: how many tables are
-    loaded. expected: from the cycles in which each stream's beats were taken, what comes out. measured: what took how
-    many cycles, by name, in an outcome without pauses; declared: how many each must take.
+    loaded. expected: from the cycles in which each stream's beats were taken, what comes out. order: of the results'
+    places, in which the first wrong one is looked for, where that is another. measured: what took how many cycles, by
+    name, in an outcome without pauses; declared: how many each must take.
     """
 
     inputs: dict[str, np.ndarray]
@@ -36,6 +37,7 @@ class Run:
     interrupt: int = INTERRUPT
     reloads: int = 0
     expected: Callable[[Mapping[str, np.ndarray]], Labelled]
+    order: np.ndarray | None = None
     measured: Callable[[Outcome], Mapping[str, int]] = _latency
     declared: Mapping[str, int] = field(default_factory=dict)
 

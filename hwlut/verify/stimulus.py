@@ -9,13 +9,24 @@ import numpy as np
 
 from hwlut.errors import ToolError
 from hwlut.fixed import Fixed
-from hwlut.units import Direct, Multiplier, Program, Pwl, Requantize, Unit
+from hwlut.units import Direct, Multiplier, Pwl, Requantize, Unit
 from hwlut.units.multiplier import PAIRS_LIMIT
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["EXHAUSTIVE_LIMIT", "Stimulus", "check_device", "evaluator", "stimulus"]
+__all__ = [
+    "EXHAUSTIVE_LIMIT",
+    "Stimulus",
+    "check_device",
+    "codes_of",
+    "coverage",
+    "draw",
+    "evaluator",
+    "inner",
+    "outer",
+    "stimulus",
+]
 
 EXHAUSTIVE_LIMIT = 1 << 22
 """Up to this many vectors every code is checked."""
@@ -50,7 +61,7 @@ class Stimulus:
         return len(next(iter(self.labels.values()))) if self.count is None else self.count
 
 
-def _codes(format: Fixed, edges: list[int], share: int, rng: np.random.Generator) -> tuple[np.ndarray, bool]:
+def codes_of(format: Fixed, edges: list[int], share: int, rng: np.random.Generator) -> tuple[np.ndarray, bool]:
     """Every code of `format` where there are at most `share`; else neighbours of `edges` and a random sample."""
     if 1 << format.bits <= share:
         return np.arange(format.min, format.max + 1, dtype=np.int64), True
@@ -60,7 +71,8 @@ def _codes(format: Fixed, edges: list[int], share: int, rng: np.random.Generator
     return np.unique(np.concatenate([held, sample])), False
 
 
-def _coverage(exhaustive: bool, seed: int) -> str:
+def coverage(exhaustive: bool, seed: int) -> str:
+    """Which codes `codes_of` gives, in words."""
     return "every code" if exhaustive else f"edges and a sample (seed {seed}) of the codes"
 
 
@@ -78,7 +90,7 @@ def _(unit: Pwl, scale: int | None, seed: int) -> Stimulus:
     exhaustive = True
     for at in scales:
         edges = [sign * code for code in unit.breakpoint_codes(at) for sign in (1, -1)]
-        codes, every = _codes(unit.input, edges, EXHAUSTIVE_LIMIT // len(scales), rng)
+        codes, every = codes_of(unit.input, edges, EXHAUSTIVE_LIMIT // len(scales), rng)
         blocks.append(codes)
         exhaustive &= every
     q = np.concatenate(blocks)
@@ -96,15 +108,14 @@ def _(unit: Pwl, scale: int | None, seed: int) -> Stimulus:
         inputs["scale"] = s - scales[0]
     labels = {"q": q, "scale": s}
     where = f"at scale {scales[0]}" if len(scales) == 1 else f"at scales {', '.join(map(str, scales))}"
-    scope = f"{_coverage(exhaustive, seed)} {where}"
+    scope = f"{coverage(exhaustive, seed)} {where}"
     return Stimulus(inputs=inputs, labels=labels, results=results, exhaustive=exhaustive, scope=scope)
 
 
-@stimulus.register(Direct)
-@stimulus.register(Program)
-def _(unit: Direct | Program, scale: int | None, seed: int) -> Stimulus:
+@stimulus.register
+def _(unit: Direct, scale: int | None, seed: int) -> Stimulus:
     at = unit.chosen_scale(scale)
-    q, exhaustive = _codes(unit.input, [], EXHAUSTIVE_LIMIT, np.random.default_rng(seed))
+    q, exhaustive = codes_of(unit.input, [], EXHAUSTIVE_LIMIT, np.random.default_rng(seed))
 
     def results(engine: str) -> np.ndarray:
         import torch
@@ -112,7 +123,7 @@ def _(unit: Direct | Program, scale: int | None, seed: int) -> Stimulus:
         return evaluator(unit, engine)(torch.from_numpy(q), {}).cpu().to(torch.int64).numpy()
 
     labels = {"q": q, "scale": np.full_like(q, at)}
-    scope = f"{_coverage(exhaustive, seed)} at scale {at}"
+    scope = f"{coverage(exhaustive, seed)} at scale {at}"
     return Stimulus(inputs={"q": q}, labels=labels, results=results, exhaustive=exhaustive, scope=scope)
 
 
@@ -127,7 +138,7 @@ def _(unit: Requantize, scale: int | None, seed: int) -> Stimulus:
         edges += [(target << shift) // (2 * m) for target in targets if m] + [(t << shift) // m for t in targets if m]
     edges = [edge for edge in edges if unit.input.min <= edge <= unit.input.max]
     share = EXHAUSTIVE_LIMIT // unit.channels
-    codes, exhaustive = _codes(unit.input, edges, share, np.random.default_rng(seed))
+    codes, exhaustive = codes_of(unit.input, edges, share, np.random.default_rng(seed))
     acc = np.repeat(codes, unit.channels)
     channel = np.tile(np.arange(unit.channels, dtype=np.int64), len(codes))
 
@@ -138,7 +149,7 @@ def _(unit: Requantize, scale: int | None, seed: int) -> Stimulus:
         return evaluator(unit, engine)(table, {}).cpu().to(torch.int64).reshape(-1).numpy()
 
     inputs = {"acc": acc} | ({"channel": channel} if unit.channels > 1 else {})
-    scope = _coverage(exhaustive, seed) + (f" of {unit.channels} channels" if unit.channels > 1 else "")
+    scope = coverage(exhaustive, seed) + (f" of {unit.channels} channels" if unit.channels > 1 else "")
     return Stimulus(inputs=inputs, labels=dict(inputs), results=results, exhaustive=exhaustive, scope=scope)
 
 
@@ -149,7 +160,7 @@ def _special(format: Fixed) -> np.ndarray:
     return np.unique([format.min, format.max, *(code for code in near if format.min <= code <= format.max)])
 
 
-def _drawn(format: Fixed, count: int, rng: np.random.Generator) -> np.ndarray:
+def draw(format: Fixed, count: int, rng: np.random.Generator) -> np.ndarray:
     """Random codes, half of them of random width."""
     codes = rng.integers(format.min, format.max, count, dtype=np.int64, endpoint=True)
     return codes >> np.where(rng.integers(0, 2, count), rng.integers(0, format.bits, count), 0)
@@ -168,8 +179,8 @@ def _(unit: Multiplier, scale: int | None, seed: int) -> Stimulus:
     else:
         rng = np.random.default_rng(seed)
         special = tuple(map(_special, formats))
-        blocks = [special, *(tuple(_drawn(format, _BLOCK, rng) for format in formats) for _ in range(_BLOCKS))]
-        drawn = [_drawn(format, _PAIRS, rng) for format in formats]
+        blocks = [special, *(tuple(draw(format, _BLOCK, rng) for format in formats) for _ in range(_BLOCKS))]
+        drawn = [draw(format, _PAIRS, rng) for format in formats]
         scope = (
             f"all pairs of {len(special[0])} codes of a with {len(special[1])} of b: powers of two, their neighbours "
             f"and the ends of the range; and at random (seed {seed}) {_PAIRS} pairs and {_BLOCKS} blocks of all pairs "

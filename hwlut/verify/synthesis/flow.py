@@ -12,6 +12,7 @@ from typing import Any
 
 from hwlut.errors import ToolError
 from hwlut.files import build_once, digest_of
+from hwlut.verify.synthesis import ram
 from hwlut.verify.synthesis.liberty import Liberty
 from hwlut.verify.tools import run_tool
 
@@ -21,7 +22,10 @@ _MINIMUM = (0, 23)
 _ABC = "+strash;&get,-n;&fraig,-x;&put;scorr;dc2;dretime;strash;&get,-n;&dch,-f;&nf;&put;topo;stime,-p"
 
 _CELLS = [
-    "synth -flatten -top {top}",
+    "read_verilog -lib ram_cell.v",
+    "synth -flatten -top {top} -run begin:fine",
+    "techmap -map ram_map.v",
+    "synth -flatten -top {top} -run fine:",
     "dfflibmap -liberty cells.lib",
     f"abc -liberty cells.lib -script {_ABC}",
     "opt_clean -purge",
@@ -39,7 +43,7 @@ TARGETS = tuple(_MAP)
 
 # What the mapped cells do, as Verilog without cells, so that any simulator runs the netlist.
 _MODELS = {
-    "liberty": ["read_liberty -ignore_miss_func cells.lib"],
+    "liberty": ["read_liberty -ignore_miss_func cells.lib", "read_verilog -defer ram_model.v"],
     "ice40": ["read_verilog -defer -D ICE40_HX +/ice40/cells_sim.v"],
     "xilinx": ["read_verilog -defer +/xilinx/cells_sim.v"],
 }
@@ -60,6 +64,8 @@ class Netlist:
     area: um^2, of a liberty only; gate_equivalents: the same in two-input NANDs, where the liberty has one.
     delay: ns, the shortest clock period without wires, of a liberty only; delay_by: what estimated it.
     verilog: the netlist as instances of cells. flat: the same, each cell replaced by what it does.
+    ram_bits: of memories that are written and read through a register, which are no cells of a liberty and count
+        nowhere else; their access takes no time.
     """
 
     target: str
@@ -73,6 +79,7 @@ class Netlist:
     delay_by: str | None
     verilog: str
     flat: str
+    ram_bits: int = 0
 
 
 @cache
@@ -148,7 +155,8 @@ def map_verilog(verilog: str, module: str, target: str = "liberty", liberty: Lib
         # Not in the cache's folder: abc takes no path with a space.
         with tempfile.TemporaryDirectory(prefix="hwlut-synthesis-") as name:
             work = Path(name)
-            (work / "design.v").write_text(verilog)
+            for file, text in {"design.v": verilog, **ram.FILES}.items():
+                (work / file).write_text(text)
             if liberty:
                 (work / "cells.lib").symlink_to(liberty.path.resolve())
             log = _run_yosys(yosys, script, module, work, liberty)
@@ -191,9 +199,11 @@ _KINDS = {  # of the cells of FPGAs
 def _counted(design: Mapping[str, Any], module: str, target: str, liberty: Liberty | None) -> dict[str, Any]:
     """Cells of the mapped netlist, and their area."""
     cells: dict[str, int] = {}
-    for cell in design["modules"][module]["cells"].values():
+    found = design["modules"][module]["cells"]
+    for cell in found.values():
         cells[cell["type"]] = cells.get(cell["type"], 0) + 1
     cells = dict(sorted(cells.items()))
+    cells.pop(ram.CELL, None)
     matches: dict[str, Callable[[str], object]] = {
         kind: re.compile(pattern).fullmatch for kind, pattern in _KINDS.items()
     }
@@ -205,7 +215,7 @@ def _counted(design: Mapping[str, Any], module: str, target: str, liberty: Liber
         gate_equivalents = area / liberty.areas[liberty.gate] if liberty.gate else None
         matches["registers"] = liberty.registers.__contains__
     kinds = {kind: sum(count for cell, count in cells.items() if match(cell)) for kind, match in matches.items()}
-    return {"cells": cells, **kinds, "area": area, "gate_equivalents": gate_equivalents}
+    return {"cells": cells, **kinds, "area": area, "gate_equivalents": gate_equivalents, "ram_bits": ram.bits(found)}
 
 
 def _timed(log: str, sta: tuple[str, str] | None, module: str, clocked: bool, folder: Path) -> dict[str, Any]:
@@ -217,13 +227,14 @@ def _timed(log: str, sta: tuple[str, str] | None, module: str, clocked: bool, fo
     command, version = sta
     lines = [
         "read_liberty cells.lib",
-        "read_verilog mapped.v",
+        "read_verilog timed.v",
         f"link_design {module}",
         f"create_clock -name clk -period {_PERIOD}" + (" [get_ports clk]" if clocked else ""),
         "set_input_delay 0 -clock clk [all_inputs]",
         "set_output_delay 0 -clock clk [all_outputs]",
         "report_checks -path_delay max -digits 4",
     ]
+    (folder / "timed.v").write_text(ram.plain((folder / "mapped.v").read_text()))
     (folder / "delay.tcl").write_text("\n".join(lines) + "\n")
     done = run_tool([command, "-no_splash", "-exit", "delay.tcl"], cwd=folder)
     told = done.stdout + done.stderr

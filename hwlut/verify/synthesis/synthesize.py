@@ -62,6 +62,8 @@ class Synthesis:
         else:
             rows.append(("LUTs", f"{netlist.luts}, without memory and multiplier blocks, before placement"))
         rows.append(("registers", str(netlist.registers)))
+        if netlist.ram_bits:
+            rows.append(("RAM", f"{netlist.ram_bits} bits, in neither area nor delay"))
         rows.append(("re-check", self._recheck()))
         return "\n".join(f"{label:<9} {text}" for label, text in rows)
 

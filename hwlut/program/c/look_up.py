@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from hwlut.fixed import Fixed, Rounding
-from hwlut.lutnn.c_values import array, packed
+from hwlut.program.c.values import array, packed
 from hwlut.units import LutMatmul, Requantize
 from hwlut.units.lut_matmul import Encoder
 
@@ -154,14 +154,17 @@ def result_kind(unit: LutMatmul) -> str:
     return "int32_t" if unit.requantize is None else _narrowest(unit.requantize.output)
 
 
-def prototype(unit: LutMatmul, f: str) -> str:
+def prototype(unit: LutMatmul, f: str, static: bool = False) -> str:
     """The function on integers, without what ends a declaration."""
     out = "sums" if unit.requantize is None else "y"
-    return f"void {f}(const int8_t *x, {result_kind(unit)} *{out}, size_t rows)"
+    return f"{'static ' * static}void {f}(const int8_t *x, {result_kind(unit)} *{out}, size_t rows)"
 
 
-def definition(unit: LutMatmul, f: str) -> str:
-    """All functions on integers of `unit`, the public one named `f`, and their arrays."""
+def definition(unit: LutMatmul, f: str, static: bool = False) -> str:
+    """All functions on integers of `unit`, the one on rows named `f`, and their arrays.
+
+    static: whether the file alone knows that one too.
+    """
     width = (unit.outputs + 1) // 2 if unit.table_bits == 4 else unit.outputs
     names: dict[str, object] = {
         "f": f,
@@ -177,7 +180,7 @@ def definition(unit: LutMatmul, f: str) -> str:
         "entry": "int8_t" if unit.table_bits == 8 else "uint8_t",
         "bias": "0" if unit.bias is None else f"{f}_bias[m]",
         "away": _AWAY.get(unit.encoder),
-        "prototype": prototype(unit, f),
+        "prototype": prototype(unit, f, static),
     }
     names["last"] = _LAST.substitute(names) if unit.padding else ""
     adds = [_ADD]

@@ -1,0 +1,1 @@
+"""Programs as C: stand-alone files, and kernels compiled for the processor."""
