@@ -18,6 +18,7 @@ from hwlut.nn.convert import Conversion, convert, restore
 from hwlut.nn.lut import Lookup, LutConv1d, LutConv2d, LutLayer, LutLinear, LutMultiheadAttention
 from hwlut.nn.normalization import PwlLayerNorm, PwlSoftmax
 from hwlut.nn.pwl import PwlActivation
+from hwlut.nn.rtl import InRtl, RtlActivation, RtlLayer, RtlMatmul, RtlRows, RtlSums
 
 __all__ = [
     "ApproxConv1d",
@@ -32,6 +33,7 @@ __all__ = [
     "Approximate",
     "Conversion",
     "Date",
+    "InRtl",
     "Lookup",
     "LutConv1d",
     "LutConv2d",
@@ -41,6 +43,11 @@ __all__ = [
     "PwlActivation",
     "PwlLayerNorm",
     "PwlSoftmax",
+    "RtlActivation",
+    "RtlLayer",
+    "RtlMatmul",
+    "RtlRows",
+    "RtlSums",
     "approx_bmm",
     "convert",
     "restore",

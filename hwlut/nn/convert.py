@@ -12,21 +12,17 @@ from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrize
 
 from hwlut.fields import shorten
-from hwlut.importers import load
+from hwlut.nn.activation import UnitActivation
 from hwlut.nn.approx import Approximate, ApproxMultiheadAttention
-from hwlut.nn.approx.replace import APPROXIMATE, CONVOLUTIONS, LAYERS, approximated, is_a, restored
-from hwlut.nn.lut import Lookup
-from hwlut.nn.lut.replace import looked_up_layer
-from hwlut.nn.pwl import PwlActivation
+from hwlut.nn.approx.replace import APPROXIMATE, CONVOLUTIONS, LAYERS, is_a, restored
+from hwlut.nn.rtl import InRtl
+from hwlut.nn.targets import Factory, Target, factory_of, multiplier_of
 from hwlut.quant import Calibrated, calibrate
-from hwlut.share import share
-from hwlut.units import Multiplier, Pwl, Unit
+from hwlut.units import Multiplier
 
 __all__ = ["Conversion", "Replacement", "convert", "restore"]
 
 _Key = type[nn.Module] | tuple[type[nn.Module], ...] | str
-_Factory = Callable[[nn.Module], nn.Module]
-_Target = Unit | Approximate | Lookup | str | Path | _Factory
 
 
 @dataclass(frozen=True)
@@ -50,7 +46,7 @@ class Conversion:
 
 def convert(
     model: nn.Module,
-    mapping: Mapping[_Key, _Target] | Multiplier | Approximate | str | Path,
+    mapping: Mapping[_Key, Target] | Multiplier | Approximate | InRtl | str | Path,
     data: Iterable[Any] | None = None,
     *,
     conv_only: bool = False,
@@ -62,11 +58,13 @@ def convert(
     ----------
     mapping: what is replaced, and by what; for a module that several keys match, the first counts. A key is a type of
         module, a tuple of types or a pattern of names (``"blocks.*.act"``; ``*`` also spans dots). What replaces it is
-        a unit, the name of a shipped table (``"gelu_8"``) or the path of a file, an `Approximate`, a `Lookup`, or a
-        function of the module that returns the new one (and takes over its parameters). A Pwl becomes a
+        a unit, the name of a shipped table (``"gelu_8"``) or the path of a file, an `Approximate`, a `Lookup`, an
+        `InRtl`, or a function of the module that returns the new one (and takes over its parameters). A Pwl becomes a
         `PwlActivation`; a Multiplier, as an `Approximate` of it, the approximate layer of the same kind as the module,
         with its parameters; a `Lookup` the layer of look-ups of the same kind, which learns its numbers from the
-        module and the data. A multiplier by itself, in place of the mapping, replaces every layer that can be.
+        module and the data; an `InRtl` of a unit that unit's layer with the hardware in it, and one without the same
+        module with hardware for its units. A multiplier by itself, in place of the mapping, replaces every layer that
+        can be.
     data: batches, as `hwlut.quant.calibrate` takes them, by which the new modules' quantizers choose their scales.
         Without it, they are to be calibrated before the model is called.
     conv_only, ignore_first: with a multiplier by itself, leave what is no convolution; leave the first layer.
@@ -87,14 +85,14 @@ def convert(
         if conv_only or ignore_first:
             raise ValueError("convert conv_only and ignore_first must be with a multiplier by itself, not a mapping")
         matched = _matches(model, _checked(mapping))
-        keys = {key: _factory(target) for key, target in mapping.items()}
+        keys = {key: factory_of(target) for key, target in mapping.items()}
     else:
-        spec, kinds = _multiplier(mapping), CONVOLUTIONS if conv_only else LAYERS
+        spec, kinds = multiplier_of(mapping), CONVOLUTIONS if conv_only else LAYERS
         if not any(is_a(module, kinds) for module in model.modules()):
             known = ", ".join(kind.__name__ for kind in kinds)
             raise ValueError(f"convert model must hold a layer that can be replaced ({known}); it holds none")
         matched = _matches(model, [kinds])
-        keys = {kinds: _factory(spec)}
+        keys = {kinds: factory_of(spec)}
         if ignore_first:
             first, _ = next(iter(matched.values()))
             matched = {name: (module, key) for name, (module, key) in matched.items() if module is not first}
@@ -119,7 +117,7 @@ def restore(model: nn.Module) -> Conversion:
 
 
 def _replace(
-    model: nn.Module, found: Mapping[str, tuple[nn.Module, _Factory]], data: Iterable[Any] | None, back: bool = False
+    model: nn.Module, found: Mapping[str, tuple[nn.Module, Factory]], data: Iterable[Any] | None, back: bool = False
 ) -> Conversion:
     """Put new modules, or with `back` those of torch, in the places of the old ones, and calibrate them."""
     device = next((tensor.device for tensor in (*model.parameters(), *model.buffers())), torch.device("cpu"))
@@ -145,7 +143,7 @@ def _replace(
     )
 
 
-def _checked(mapping: Mapping[_Key, _Target]) -> Mapping[_Key, _Target]:
+def _checked(mapping: Mapping[_Key, Target]) -> Mapping[_Key, Target]:
     if not mapping:
         raise ValueError("convert mapping must name at least one type or pattern")
     for key in mapping:
@@ -153,48 +151,6 @@ def _checked(mapping: Mapping[_Key, _Target]) -> Mapping[_Key, _Target]:
         if not named and not all(isinstance(kind, type) and issubclass(kind, nn.Module) for kind in _types(key)):
             raise TypeError(f"convert key must be a type of module or a pattern of names, not {shorten(key)}")
     return mapping
-
-
-def _multiplier(given: object) -> Approximate:
-    """What is given in the place of a mapping."""
-    target = load(_table(given)) if isinstance(given, (str, Path)) else given
-    if isinstance(target, Multiplier):
-        return Approximate(target)
-    if not isinstance(target, Approximate):
-        raise TypeError(f"convert mapping must be a mapping or a multiplier, not {type(target).__name__}")
-    return target
-
-
-def _factory(target: _Target) -> _Factory:
-    """The function of the old module that makes the new one."""
-    if isinstance(target, (str, Path)):
-        target = load(_table(target))
-    if isinstance(target, Multiplier):
-        target = Approximate(target)
-    if isinstance(target, Approximate):
-        spec = target
-        return lambda module: approximated(module, spec)
-    if isinstance(target, Lookup):
-        lookup = target
-        return lambda module: looked_up_layer(module, lookup)
-    if isinstance(target, Unit):
-        if not isinstance(target, Pwl):
-            raise TypeError(
-                f"convert unit must be a Pwl or a Multiplier, not {type(target).__name__}; give a function for others"
-            )
-        unit = target
-        return lambda module: PwlActivation(unit)
-    if not callable(target) or isinstance(target, nn.Module):
-        raise TypeError(f"convert target must be a unit, a table's name or a function, not {shorten(target)}")
-    return target
-
-
-def _table(given: str | Path) -> Path:
-    """The file at `given`, or the shipped table of that name."""
-    shipped = share("pretrained", f"{given}.json")
-    if Path(given).is_file() or not shipped.is_file():
-        return Path(given)
-    return shipped
 
 
 def _matches(model: nn.Module, keys: Iterable[_Key]) -> dict[str, tuple[nn.Module, _Key]]:
@@ -278,7 +234,7 @@ def _replacement(
 
 def _words(module: nn.Module) -> str:
     """The module in one line."""
-    described = module.extra_repr() if not isinstance(module, PwlActivation) else f"{module.unit.name}"
-    if isinstance(module, PwlActivation):
+    described = module.extra_repr() if not isinstance(module, UnitActivation) else f"{module.unit.name}"
+    if isinstance(module, UnitActivation):
         described += f", {module.quantizer.extra_repr()}"
     return f"{type(module).__name__}({described})"

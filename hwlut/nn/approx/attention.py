@@ -8,6 +8,7 @@ from torch import nn
 from hwlut.nn.approx.linear import ApproxLinear
 from hwlut.nn.approx.matmul import ApproxMatmul
 from hwlut.nn.approx.spec import Approximate
+from hwlut.nn.approx.sums import Engine
 from hwlut.nn.attention import SplitAttention, dense_linear
 from hwlut.quant import Quantizer
 from hwlut.units import Multiplier
@@ -32,10 +33,11 @@ class ApproxMultiheadAttention(SplitAttention):
         activations: Quantizer | None = None,
         weights: Quantizer | None = None,
         gradient: Any = "ste",
+        engine: Engine | None = None,
         **options: Any,
     ):
         super().__init__()
-        spec = Approximate(multiplier, activations, weights, gradient)
+        spec = Approximate(multiplier, activations, weights, gradient, engine)
         self._make(nn.MultiheadAttention(*arguments, **options), spec)
 
     @classmethod
@@ -49,7 +51,7 @@ class ApproxMultiheadAttention(SplitAttention):
 
     def _make(self, layer: Any, spec: Approximate) -> None:
         self._take(layer, lambda weight, bias: ApproxLinear.of(dense_linear(weight, bias), spec))
-        options = {"activations": spec.activations, "gradient": spec.gradient}
+        options = {"activations": spec.activations, "gradient": spec.gradient, "engine": spec.engine}
         self.scores = ApproxMatmul(multiplier=spec.multiplier, **options)
         self.context = ApproxMatmul(multiplier=spec.multiplier, **options)
         self.to(self.out_proj.weight.device)

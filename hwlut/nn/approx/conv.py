@@ -6,9 +6,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from hwlut.nn.approx.forms import Convolution, Form
 from hwlut.nn.approx.layer import ApproxLayer
 from hwlut.nn.geometry import batched, pads
+from hwlut.ops.forms import Convolution, Form
 
 __all__ = ["ApproxConv1d", "ApproxConv2d", "ApproxConv3d", "Spatial"]
 

@@ -6,19 +6,20 @@ from typing import Any, ClassVar, TypeVar
 import torch
 from torch import nn
 
-from hwlut.nn.approx.forms import Form
 from hwlut.nn.approx.gradients import gradient_of
 from hwlut.nn.approx.product import Columns, Operand, columns_of, operand, product, totals
 from hwlut.nn.approx.spec import Approximate, check_quantizer
-from hwlut.nn.approx.sums import known
+from hwlut.nn.approx.sums import Engine, Kernels, known
 from hwlut.nn.kept import Kept, state_of
 from hwlut.nn.real import check_real, in_float32
+from hwlut.ops.forms import Form
 from hwlut.quant import Quantizer
 from hwlut.units import Multiplier
 
-__all__ = ["ApproxLayer", "Multiplied", "real_and_codes"]
+__all__ = ["ApproxLayer", "Multiplied", "real_and_codes", "same_as"]
 
 _Layer = TypeVar("_Layer", bound="ApproxLayer")
+_Multiplied = TypeVar("_Multiplied", bound="Multiplied")
 
 
 class Multiplied(nn.Module):
@@ -32,7 +33,8 @@ class Multiplied(nn.Module):
     weight_quantizer: Quantizer
 
     def _take(self, spec: Approximate, activations: Quantizer, weights: Quantizer) -> None:
-        self._given = spec.multiplier, spec.gradient
+        assert spec.engine is not None
+        self._given = spec.multiplier, spec.gradient, spec.engine
         self._gradient = gradient_of(spec.gradient, spec.multiplier)
         self._device = torch.device("cpu")
         self.activation_quantizer = activations
@@ -50,12 +52,24 @@ class Multiplied(nn.Module):
         return self._given[1]
 
     @property
+    def engine(self) -> Engine:
+        """What computes its sums, as `Approximate` has it."""
+        return self._given[2]
+
+    def computed_by(self: _Multiplied, engine: Engine) -> _Multiplied:
+        """A layer of the same parts whose sums are computed by another engine of its multiplier."""
+        spec = Approximate(self.multiplier, gradient=self.gradient, engine=engine)
+        new = same_as(self, type(self))
+        new.__dict__["_given"] = *self._given[:2], spec.engine
+        return new.train(self.training)
+
+    @property
     def multiplier_digest(self) -> torch.Tensor:
         """The multiplier's digest as the state has it, uint8 [32]."""
         return torch.tensor(list(bytes.fromhex(self.multiplier.digest)), dtype=torch.uint8, device="cpu")
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name in ("multiplier", "gradient"):
+        if name in ("multiplier", "gradient", "engine"):
             kind = type(self).__name__
             raise AttributeError(f"{kind} {name} must stay; hwlut.nn.convert, or `of`, makes a layer with another one")
         if name == "multiplier_digest" and _same(value, self.multiplier_digest):
@@ -85,6 +99,10 @@ class Multiplied(nn.Module):
     def exact(self) -> bool:
         """Whether the forward, in training too, is the integer definition bit for bit: it always is."""
         return True
+
+    def extra_repr(self) -> str:
+        name = self.multiplier.name
+        return name if isinstance(self.engine, Kernels) else f"{name}, {self.engine}"
 
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
         super()._save_to_state_dict(destination, prefix, keep_vars)
@@ -129,9 +147,10 @@ class ApproxLayer(Multiplied):
         activations: Quantizer | None = None,
         weights: Quantizer | None = None,
         gradient: Any = "ste",
+        engine: Engine | None = None,
         **options: Any,
     ):
-        spec = Approximate(multiplier, activations, weights, gradient)
+        spec = Approximate(multiplier, activations, weights, gradient, engine)
         self.base.__init__(self, *arguments, **options)
         self._make(spec)
 
@@ -159,13 +178,13 @@ class ApproxLayer(Multiplied):
         """The approximate layer in the place of `layer`, an instance of `base`, whose parameters it takes over."""
         if isinstance(layer, ApproxLayer):
             layer = layer.restored()
-        new = _same_as(layer, cls)
+        new = same_as(layer, cls)
         new._make(spec)
         return new
 
     def restored(self) -> nn.Module:
         """The layer of torch with this one's parameters."""
-        old = _same_as(self, self.base)
+        old = same_as(self, self.base)
         for name in ("activation_quantizer", "weight_quantizer"):
             del old._modules[name]
         for name in ("_given", "_gradient", "_device", "_kept"):
@@ -179,8 +198,8 @@ class ApproxLayer(Multiplied):
         with torch.no_grad():
             form, real = self._arranged(x)
             x_codes, w_codes = operand(self.activation_quantizer, real), operand(self.weight_quantizer, self._weights())
-            columns = columns_of(form, True, w_codes, self.multiplier)
-            return self._shaped(totals(form, x_codes, columns, self.multiplier, correct=False), x)
+            columns = columns_of(form, True, w_codes)
+            return self._shaped(totals(form, x_codes, columns, self.engine, correct=False), x)
 
     def _product(self, x: torch.Tensor, *choices: Any) -> torch.Tensor:
         """The layer's result on `x`."""
@@ -191,7 +210,7 @@ class ApproxLayer(Multiplied):
         form, arranged = self._arranged(x, *choices)
         real_x, x_codes = real_and_codes(self.activation_quantizer, arranged)
         real_w, w_codes, columns = self._columns(form, x_codes.zero is None)
-        y = self._shaped(product(form, (real_x, real_w), x_codes, w_codes, columns, self.multiplier, self._gradient), x)
+        y = self._shaped(product(form, (real_x, real_w), x_codes, w_codes, columns, self.engine, self._gradient), x)
         return y if self.bias is None else y + self._bias()
 
     def _columns(self, form: Form, x_symmetric: bool) -> tuple[torch.Tensor | None, Operand, Columns]:
@@ -199,13 +218,13 @@ class ApproxLayer(Multiplied):
         quantizer = self.weight_quantizer
         if self.training or quantizer.observing or torch.compiler.is_compiling():
             real, codes = real_and_codes(quantizer, self._weights())
-            return real, codes, columns_of(form, x_symmetric, codes, self.multiplier)
+            return real, codes, columns_of(form, x_symmetric, codes)
         state = self.weight, *quantizer.parameters(), *quantizer.buffers()
         key = state_of(*state)
         if key is None or key != self._kept.key:
             with torch.no_grad():
                 codes = operand(quantizer, self._weights())
-                self._kept.value = codes, columns_of(form, x_symmetric, codes, self.multiplier, expand=True)
+                self._kept.value = codes, columns_of(form, x_symmetric, codes, self.engine)
                 self._kept.key, self._kept.of = key, [tensor.detach() for tensor in state]
         wanted = torch.is_grad_enabled() and (self.weight.requires_grad or quantizer.learned)
         return quantizer(self._weights()) if wanted else None, *self._kept.value
@@ -228,7 +247,7 @@ class ApproxLayer(Multiplied):
         return y
 
     def extra_repr(self) -> str:
-        return f"{self.base.extra_repr(self)}, {self.multiplier.name}"
+        return f"{self.base.extra_repr(self)}, {super().extra_repr()}"
 
 
 def real_and_codes(quantizer: Quantizer, x: torch.Tensor) -> tuple[torch.Tensor | None, Operand]:
@@ -251,7 +270,7 @@ def _check_sharing(label: str, quantizer: Quantizer, kinds: tuple[str, ...]) -> 
         raise ValueError(f"{label} must have a step for each {' or '.join(kinds)}, not {quantizer.granularity.kind}")
 
 
-def _same_as(layer: nn.Module, kind: type[Any]) -> Any:
+def same_as(layer: nn.Module, kind: type[Any]) -> Any:
     """A module of another kind with all that `layer` holds."""
     new = object.__new__(kind)
     new.__dict__ = {name: copy.copy(value) if isinstance(value, dict) else value for name, value in vars(layer).items()}

@@ -5,8 +5,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from hwlut.nn.approx.forms import Form, Linear
 from hwlut.nn.approx.layer import ApproxLayer
+from hwlut.ops.forms import Form, Linear
 
 __all__ = ["ApproxLinear"]
 

@@ -4,12 +4,13 @@ from typing import Any
 
 import torch
 
-from hwlut.nn.approx.forms import Matmul
 from hwlut.nn.approx.gradients import Gradient, gradient_of
 from hwlut.nn.approx.layer import Multiplied, real_and_codes
 from hwlut.nn.approx.product import columns_of, product
 from hwlut.nn.approx.spec import Approximate
+from hwlut.nn.approx.sums import Engine, Kernels
 from hwlut.nn.real import check_real, in_float32
+from hwlut.ops.forms import Matmul
 from hwlut.quant import Quantizer
 from hwlut.units import Multiplier
 
@@ -34,7 +35,8 @@ def approx_bmm(
     _check("approx_bmm", x, w)
     x_quantizer = spec.activation_quantizer() if activations is None else activations
     w_quantizer = spec.second_quantizer() if weights is None else weights
-    return _multiplied(x, w, x_quantizer, w_quantizer, multiplier, gradient_of(spec.gradient, multiplier).to(x.device))
+    derivatives = gradient_of(spec.gradient, multiplier).to(x.device)
+    return _multiplied(x, w, x_quantizer, w_quantizer, Kernels(multiplier), derivatives)
 
 
 class ApproxMatmul(Multiplied):
@@ -50,18 +52,16 @@ class ApproxMatmul(Multiplied):
         activations: Quantizer | None = None,
         weights: Quantizer | None = None,
         gradient: Any = "ste",
+        engine: Engine | None = None,
     ):
         super().__init__()
-        spec = Approximate(multiplier, activations, weights, gradient)
+        spec = Approximate(multiplier, activations, weights, gradient, engine)
         second = spec.second_quantizer() if weights is None else spec.weight_quantizer()
         self._take(spec, spec.activation_quantizer(), second)
 
     def forward(self, x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
         _check(type(self).__name__, x, w)
-        return _multiplied(x, w, self.activation_quantizer, self.weight_quantizer, self.multiplier, self._gradient)
-
-    def extra_repr(self) -> str:
-        return self.multiplier.name
+        return _multiplied(x, w, self.activation_quantizer, self.weight_quantizer, self.engine, self._gradient)
 
 
 def _check(name: str, x: torch.Tensor, w: torch.Tensor) -> None:
@@ -72,7 +72,7 @@ def _check(name: str, x: torch.Tensor, w: torch.Tensor) -> None:
 
 
 def _multiplied(
-    x: torch.Tensor, w: torch.Tensor, of_x: Quantizer, of_w: Quantizer, multiplier: Multiplier, gradient: Gradient
+    x: torch.Tensor, w: torch.Tensor, of_x: Quantizer, of_w: Quantizer, engine: Engine, gradient: Gradient
 ) -> torch.Tensor:
     def run(x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
         form = Matmul(x.shape, w.shape)
@@ -80,7 +80,7 @@ def _multiplied(
         for label, step, place in (("x", x_codes.step, -1), ("w", w_codes.step, -2)):
             if step.dim() and step.shape[place] != 1:
                 raise ValueError(f"approx_bmm {label} must have one step along K, not {step.shape[place]}")
-        columns = columns_of(form, x_codes.zero is None, w_codes, multiplier)
-        return product(form, (real_x, real_w), x_codes, w_codes, columns, multiplier, gradient)
+        columns = columns_of(form, x_codes.zero is None, w_codes)
+        return product(form, (real_x, real_w), x_codes, w_codes, columns, engine, gradient)
 
     return in_float32(run, x, w)

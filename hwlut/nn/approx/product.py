@@ -6,14 +6,13 @@ import torch
 from torch.autograd.function import once_differentiable
 
 from hwlut.fixed import Fixed
-from hwlut.nn.approx.forms import Form
 from hwlut.nn.approx.gradients import Gradient
-from hwlut.nn.approx.sums import corrected
+from hwlut.nn.approx.sums import Engine, corrected
 from hwlut.nn.real import without_autocast
-from hwlut.ops import ExpandedWeights, expand_weights
+from hwlut.ops import ExpandedWeights
+from hwlut.ops.forms import Form
 from hwlut.quant import Quantizer
 from hwlut.quant.formats import integers_of
-from hwlut.units import Multiplier
 
 __all__ = ["Columns", "Operand", "columns_of", "operand", "product", "totals"]
 
@@ -27,7 +26,7 @@ class Operand(NamedTuple):
 
 
 class Columns(NamedTuple):
-    """The second operand made ready for `approx_matmul`: codes or expanded codes [..., K, N]; their sums and zero
+    """The second operand made ready for an engine: codes or prepared codes [..., K, N]; their sums and zero
     points [..., 1, N], each None where no zero point asks for it."""
 
     matrix: torch.Tensor | ExpandedWeights
@@ -41,21 +40,22 @@ def operand(quantizer: Quantizer, x: torch.Tensor) -> Operand:
     return Operand(codes.to(_smallest(integers_of(quantizer.format))), step, None if quantizer.symmetric else zero)
 
 
-def columns_of(form: Form, x_symmetric: bool, w: Operand, multiplier: Multiplier, expand: bool = False) -> Columns:
-    """The `Columns` of a second operand, for first operands with or without zero points."""
+def columns_of(form: Form, x_symmetric: bool, w: Operand, engine: Engine | None = None) -> Columns:
+    """The `Columns` of a second operand, for first operands with or without zero points; prepared by an engine, or as
+    they are."""
     matrix = form.columns(w.codes)
     sums = None if x_symmetric else matrix.sum(-2, keepdim=True, dtype=torch.int64)
     zero = w.zero
     if zero is not None and zero.dim():
         zero = form.columns(zero.expand(w.codes.shape))[..., :1, :]
-    return Columns(expand_weights(matrix, multiplier) if expand else matrix, sums, zero)
+    return Columns(matrix if engine is None else engine.prepared(matrix), sums, zero)
 
 
-def totals(form: Form, x: Operand, columns: Columns, multiplier: Multiplier, correct: bool = True) -> torch.Tensor:
+def totals(form: Form, x: Operand, columns: Columns, engine: Engine, correct: bool = True) -> torch.Tensor:
     """Sums of products of codes less zero points, in the shape of the result; see `corrected`, or uncorrected ones."""
     rows = form.rows(form.padded(x.codes, x.zero))
     zeros = (_row_zeros(form, x), columns.zero) if correct else (None, None)
-    return form.result(corrected(rows, columns.matrix, columns.sums, zeros, form.overlaps, multiplier))
+    return form.result(corrected(rows, columns.matrix, columns.sums, zeros, form.overlaps, engine))
 
 
 def _row_zeros(form: Form, x: Operand) -> torch.Tensor | None:
@@ -70,14 +70,14 @@ def product(
     x: Operand,
     w: Operand,
     columns: Columns,
-    multiplier: Multiplier,
+    engine: Engine,
     gradient: Gradient,
 ) -> torch.Tensor:
     """``float32(totals) * (step of x * step of w)``, all float32, contiguous.
 
     `real`: the operands quantized and dequantized, where they are to get a gradient.
     """
-    return _Product.apply(*real, form, x, w, columns, multiplier, gradient)
+    return _Product.apply(*real, form, x, w, columns, engine, gradient)
 
 
 class _Product(torch.autograd.Function):
@@ -99,13 +99,13 @@ class _Product(torch.autograd.Function):
         x: Operand,
         w: Operand,
         columns: Columns,
-        multiplier: Multiplier,
+        engine: Engine,
         gradient: Gradient,
     ) -> torch.Tensor:
         ctx.dtypes = [None if real is None else real.dtype for real in (real_x, real_w)]
         ctx.form, ctx.gradient = form, gradient
         ctx.save_for_backward(*x, *w)
-        values = totals(form, x, columns, multiplier).to(torch.float32, memory_format=torch.contiguous_format)
+        values = totals(form, x, columns, engine).to(torch.float32, memory_format=torch.contiguous_format)
         return values.mul_(x.step * form.steps(w.step))
 
     @staticmethod

@@ -47,7 +47,8 @@ def approximated(layer: nn.Module, spec: Approximate) -> nn.Module:
     ValueError for a layer of another kind or with a forward of its own.
     """
     if isinstance(layer, ApproxMatmul):
-        return ApproxMatmul(multiplier=spec.multiplier, activations=spec.activations, gradient=spec.gradient)
+        options = {"activations": spec.activations, "gradient": spec.gradient, "engine": spec.engine}
+        return ApproxMatmul(multiplier=spec.multiplier, **options)
     if is_a(layer, nn.MultiheadAttention) and type(layer).forward in _ATTENDING:
         return ApproxMultiheadAttention.of(layer, spec)
     kind = next((kind for kind in _KINDS if isinstance(layer, kind.base)), None)

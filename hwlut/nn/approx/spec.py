@@ -7,6 +7,7 @@ from typing import Any
 from hwlut.fields import shorten
 from hwlut.fixed import Fixed
 from hwlut.nn.approx.gradients import checked_gradient
+from hwlut.nn.approx.sums import Engine, Kernels
 from hwlut.quant import Quantizer
 from hwlut.quant.steps import PowerOfTwoSteps
 from hwlut.units import Multiplier
@@ -28,12 +29,15 @@ class Approximate:
     gradient: what stands for the derivatives of the multiplier in the backward. "ste", those of the exact product;
         "lre", least-squares slopes; "date" or a `Date`, differences of smoothed products; or two arrays [codes of a,
         codes of b] in ascending order, derivatives by a and by b at each pair.
+    engine: what computes the sums of products, the same whatever computes them: by default the kernels of
+        `hwlut.ops.approx_matmul`. `hwlut.nn.InRtl` has one that is the multiplier's hardware.
     """
 
     multiplier: Multiplier
     activations: Quantizer | None = None
     weights: Quantizer | None = None
     gradient: Any = "ste"
+    engine: Engine | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.multiplier, Multiplier):
@@ -44,6 +48,12 @@ class Approximate:
         ):
             if quantizer is not None:
                 check_quantizer(f"Approximate {label}", quantizer, operand)
+        if self.engine is None:
+            object.__setattr__(self, "engine", Kernels(self.multiplier))
+        elif self.engine.multiplier.digest != self.multiplier.digest:
+            raise ValueError(
+                f"Approximate engine must be one of {self.multiplier.name}, not of {self.engine.multiplier.name}"
+            )
         object.__setattr__(self, "gradient", checked_gradient(self.gradient, self.multiplier))
 
     def activation_quantizer(self) -> Quantizer:

@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from hwlut.nn.approx.conv import Spatial
-from hwlut.nn.approx.forms import Form, TransposedConvolution, swapped
 from hwlut.nn.geometry import batched
+from hwlut.ops.forms import Form, TransposedConvolution, swapped
 
 __all__ = ["ApproxConvTranspose1d", "ApproxConvTranspose2d", "ApproxConvTranspose3d"]
 
