@@ -25,6 +25,8 @@ _HOMES = {
     "component": "hwlut.hdl",
     "verilog": "hwlut.hdl",
     "check": "hwlut.verify",
+    "Simulation": "hwlut.lowering",
+    "export": "hwlut.lowering",
 }
 
 __all__ = ["__version__", "fit", *_HOMES]
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from hwlut.fixed import Fixed, Rounding
     from hwlut.hdl import component, verilog
     from hwlut.importers import load
+    from hwlut.lowering import Simulation, export
     from hwlut.units import Direct, LutMatmul, Multiplier, Program, Pwl, Requantize, Unit
     from hwlut.verify import check
 

@@ -35,8 +35,9 @@ _FACTORS = {
     "addbmm": ("batch1", "batch2"),
     "baddbmm": ("batch1", "batch2"),
     "approx_sums": ("rows", "matrix"),
+    "rtl_sums": ("rows", "matrix"),
 }
-"""The two factors of the operators that are one matrix product; the last is by a multiplier of hwlut."""
+"""The two factors of the operators that are one matrix product; the last two are by a multiplier of hwlut."""
 
 _COMPOSED = frozenset({"einsum", "inner", "linalg_multi_dot", "tensordot"})
 """Operators that torch composes of matrix products, which are counted as it runs them on tensors without values."""

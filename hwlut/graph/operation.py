@@ -55,6 +55,7 @@ class Operation:
     name: str
     kind: str
     operator: str
+    target: torch._ops.OpOverload = field(hash=False, repr=False)
     path: str
     module: str
     call: int
@@ -77,13 +78,15 @@ class Graph:
     """Operations of a model in the order in which they run; iteration gives them, and `graph[name]` one of them.
 
     inputs: names of the tensors that the model is called with. outputs: what it returns, flattened. names: for each
-    path in the model the first name of the module there, which is what operations have.
+    path in the model the first name of the module there, which is what operations have. constants: tensors that feed
+    operations and are neither the model's inputs nor its parameters or buffers, by name.
     """
 
     operations: tuple[Operation, ...]
     inputs: tuple[str, ...]
     outputs: tuple[Source, ...]
     names: Mapping[str, str] = field(hash=False, repr=False)
+    constants: Mapping[str, torch.Tensor] = field(hash=False, repr=False)
 
     def __iter__(self) -> Iterator[Operation]:
         return iter(self.operations)

@@ -3,7 +3,7 @@
 import operator
 from collections import Counter
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -79,6 +79,9 @@ class _Walk:
             inputs=tuple(source.name for source in inputs if source),
             outputs=tuple(source for source in outputs if source),
             names=MappingProxyType(self.places.names),
+            constants=MappingProxyType(
+                {name: each for name, each in program.constants.items() if isinstance(each, torch.Tensor)}
+            ),
         )
 
     def _fed(self, spec: InputSpec) -> Value:
@@ -158,6 +161,7 @@ class _Walk:
             name=self._unique(node.name),
             kind=kind,
             operator=schema(node).name,
+            target=cast(torch._ops.OpOverload, node.target),
             path=path,
             module=module,
             call=call,

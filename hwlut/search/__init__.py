@@ -15,6 +15,7 @@ from hwlut.search.reward import REWARDS
 from hwlut.search.schedule import SCHEDULES
 from hwlut.search.sensitivity import sensitivities
 from hwlut.search.space import Decision, Space, space_of
+from hwlut.search.uniform import quantize_uniform
 
 __all__ = [
     "REWARDS",
@@ -51,6 +52,7 @@ __all__ = [
     "multiplier_of",
     "multipliers_of",
     "open_search",
+    "quantize_uniform",
     "save_integers",
     "search",
     "sensitivities",

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.utils._pytree import tree_leaves
 from torch.utils.data import DataLoader, default_collate
 
 from hwlut.quant.calibration import called
@@ -13,7 +14,7 @@ from hwlut.train.processes import Processes, processes
 from hwlut.train.randomness import Drawn, keeping_generators
 from hwlut.train.task import Task
 
-__all__ = ["batches", "evaluate", "loaded", "mean_loss", "moved", "sample", "scored"]
+__all__ = ["batches", "evaluate", "loaded", "mean_loss", "moved", "sample", "scored", "shown", "tensors_of"]
 
 
 def batches(
@@ -52,6 +53,11 @@ def moved(value: Any, device: torch.device) -> Any:
     if isinstance(value, (tuple, list)):
         return type(value)(moved(each, device) for each in value)
     return value
+
+
+def tensors_of(value: Any) -> list[torch.Tensor]:
+    """All tensors of what a model is called with, in order."""
+    return [leaf for leaf in tree_leaves(value) if isinstance(leaf, torch.Tensor)]
 
 
 def loaded(data: Any, places: Sequence[int], size: int, seed: int, workers: int, device: torch.device) -> Iterator[Any]:
@@ -108,4 +114,11 @@ def evaluate(model: nn.Module, task: Task, *, device: str | torch.device | None 
 def sample(task: Task) -> Any:
     """The input of a batch of one: the first test sample's."""
     inputs, _ = default_collate([task.test[0]])
+    return inputs
+
+
+def shown(task: Task, count: int = 200, seed: int = 0) -> Any:
+    """The inputs of a batch of training samples, drawn by the seed."""
+    places = torch.randperm(len(task.train), generator=torch.Generator().manual_seed(seed))[:count].tolist()
+    inputs, _ = next(loaded(task.train, places, count, seed, 0, torch.device("cpu")))
     return inputs

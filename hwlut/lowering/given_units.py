@@ -1,0 +1,81 @@
+"""Stages of softmax and layer normalization by units that the model has."""
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from hwlut.fixed import Fixed
+from hwlut.lowering.elementwise import numpy_of
+from hwlut.lowering.numbers import Grid, Number
+from hwlut.lowering.stage import Context, Stage, for_modules
+from hwlut.nn import PwlLayerNorm, PwlSoftmax
+from hwlut.nn.activation import UnitActivation
+from hwlut.program.given import layer_norm_by, softmax_by
+from hwlut.units import Pwl
+from hwlut.units.operations import Apply
+
+__all__: list[str] = []
+
+_BITS = 16
+_SHARES = Fixed(16, 15, False)
+
+
+def _unit(activation: UnitActivation) -> Pwl:
+    """The unit at the scale of its quantizer; ValueError before that is calibrated."""
+    if not activation.quantizer.calibrated:
+        raise ValueError("units must have their scales, by hwlut.quant.calibrate")
+    unit = activation.unit.at_scale(int(activation.quantizer.current_scale()))
+    assert isinstance(unit, Pwl)
+    return unit
+
+
+class _ByUnits(Stage):
+    @staticmethod
+    def traced(module: Any) -> Any:
+        return torch.neg  # of the same shape
+
+    def real(self, *inputs: torch.Tensor) -> torch.Tensor:
+        return self.module(*inputs)
+
+
+@for_modules(PwlSoftmax)
+class GivenSoftmax(_ByUnits):
+    """Softmax by units of exp and of the reciprocal, along the last axis."""
+
+    def check(self) -> None:
+        _unit(self.module.exp)
+        if self.module.dim % len(self.sizes[0]) != len(self.sizes[0]) - 1:
+            raise ValueError(f"must be along the last axis, not {self.module.dim}")
+
+    def lower(self, context: Context, x: Number) -> Number:
+        exp, reciprocal = _unit(self.module.exp), _unit(self.module.reciprocal)
+        grid = context.holding(self.inputs[0], _BITS)
+        made = softmax_by(exp, reciprocal, input=grid.fixed, output=_SHARES, most=self.sizes[0][-1])
+        x = context.builder.on(x, grid)
+        return Number.on(context.builder.add(Apply, self.name, x.name, made), x.dims, Grid.binary(_SHARES))
+
+
+@for_modules(PwlLayerNorm)
+class GivenLayerNorm(_ByUnits):
+    """Layer normalization of the last axis by a unit of 1/sqrt; weight and bias are a scale and an offset."""
+
+    def check(self) -> None:
+        _unit(self.module.rsqrt)
+        if self.module.dims != (-1,):
+            raise ValueError(f"must be of the last axis alone, not of {len(self.module.dims)}")
+
+    def lower(self, context: Context, x: Number) -> Number:
+        layer, size = self.module, self.sizes[0][-1]
+        grid = context.holding(self.inputs[0], _BITS)
+        output = Grid.holding(-(size**0.5) / 2, size**0.5 / 2, _BITS)
+        eps = layer.eps * (grid.unit.step / grid.step) ** 2
+        made = layer_norm_by(_unit(layer.rsqrt), input=grid.unit.fixed, output=output.fixed, size=size, eps=eps)
+        x = context.builder.on(x, grid)
+        found = context.builder.add(Apply, self.name, x.name, made)
+        scale = np.array(output.step) if layer.weight is None else output.step * numpy_of(layer.weight)
+        offset = np.zeros(()) if layer.bias is None else numpy_of(layer.bias)
+        if not scale.ndim and not offset.ndim:
+            return Number(found, x.dims, scale, offset)
+        scale, offset = (np.broadcast_to(each, size).copy() for each in (scale, offset))
+        return Number(found, x.dims, scale, offset, x.dims - 1)

@@ -1,0 +1,148 @@
+"""A stage: an operation of a model as it trains, and what it becomes in a program."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import torch
+from torch import nn
+
+from hwlut.graph import Operation, Source
+from hwlut.lowering.builder import Builder
+from hwlut.lowering.numbers import Grid
+
+__all__ = ["Context", "Place", "Ranges", "Stage", "for_kinds", "for_modules", "kind_of", "module_kind_of"]
+
+
+class Place(int):
+    """Which of the inputs an argument is."""
+
+
+Ranges = Mapping[str, tuple[float, float]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """One operation, or one call of a layer.
+
+    name: of its first result; others are ``<name>_<place>``. path: of the module. operation: of the graph, the last one
+    of a layer's call. module: the layer. inputs: names of what feeds it, `sources` what these are in the graph, and
+    `sizes` their shapes there. batch: samples that the model was traced with; what is a multiple of it grows with
+    the batch. constants: what it takes that follows from the model alone, each to be called for its value now.
+
+    A kind is a subclass for operators (`for_kinds`) or for layers (`for_modules`), with so many `operands`.
+    """
+
+    moves: ClassVar[bool] = False
+    """Whether it moves numbers and changes none, so that what it gives wants to be what it takes."""
+    operands: ClassVar[int] = 1
+
+    name: str
+    path: str
+    operation: Operation
+    module: Any = None
+    inputs: tuple[str, ...]
+    sources: tuple[Source, ...]
+    sizes: tuple[tuple[int, ...], ...]
+    batch: int
+    constants: Mapping[Source, Callable[[], torch.Tensor]] = field(default_factory=dict)
+
+    def argument(self, name: str) -> Any:
+        """What the operator is called with by that name in its schema: a number, or a tensor that is constant.
+
+        For one of the inputs, its place among them as a `Place`.
+        """
+        value = self.operation.arguments[name]
+        if not isinstance(value, Source):
+            return value
+        return Place(self.sources.index(value)) if value in self.sources else self.constants[value]()
+
+    def free(self, shape: Sequence[int]) -> tuple[int, ...]:
+        """A shape of the traced batch as one of any: -1 where it is. ValueError where that is not one place."""
+        places = [place for place, size in enumerate(shape) if size % self.batch == 0]
+        if len(places) != 1:
+            raise ValueError(f"shape must have the batch in one place, not {tuple(shape)} of a batch of {self.batch}")
+        return tuple(-1 if place == places[0] else size for place, size in enumerate(shape))
+
+    @staticmethod
+    def traced(module: Any) -> Callable[..., torch.Tensor] | None:
+        """What stands in for a layer's forward, with results of the same shape, while the model is traced.
+
+        None where torch.export captures the layer as it is.
+        """
+        return None
+
+    def check(self) -> None:
+        """Refuse, by a ValueError, what no program can express."""
+
+    def wanted(self, place: int) -> Grid | None:
+        """The grid that it takes its input at `place` on; None where any will do."""
+        return None
+
+    def counted(self, value: torch.Tensor) -> torch.Tensor:
+        """Those numbers of its input that decide the format that it is taken in."""
+        return value
+
+    def real(self, *inputs: torch.Tensor) -> Any:
+        """What it computes as the model trains: a tensor, or a tuple of them."""
+        raise NotImplementedError
+
+    def lower(self, context: "Context", *inputs: Any, **_: Any) -> Any:
+        """The number, or a tuple of them, that it computes in a program."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """What stages are lowered into.
+
+    builder: takes the nodes. ranges: the lowest and the highest real number of each value, by name of the stage's
+    result, as calibration saw them. wishes: for each value the grid that all that take it want, where they want one.
+    """
+
+    builder: Builder
+    ranges: Ranges
+    wishes: Mapping[str, Grid]
+
+    def grid(self, name: str, bits: int = 16) -> Grid:
+        """The grid for a value of that name: the one that is wanted, else one of `bits` that holds its range."""
+        return self.wishes.get(name) or self.holding(name, bits)
+
+    def holding(self, name: str, bits: int) -> Grid:
+        """A grid of `bits`, with a power of two as its step, that holds what was seen of a value."""
+        return Grid.holding(*self.ranges[name], bits)
+
+
+_KINDS: dict[str, type[Stage]] = {}
+_MODULES: dict[type[nn.Module], type[Stage]] = {}
+
+
+def for_kinds(*kinds: str) -> Callable[[type[Stage]], type[Stage]]:
+    """The class is that of operators of these kinds (`Operation.kind`)."""
+
+    def registered(stage: type[Stage]) -> type[Stage]:
+        _KINDS.update(dict.fromkeys(kinds, stage))
+        return stage
+
+    return registered
+
+
+def for_modules(*modules: type[nn.Module]) -> Callable[[type[Stage]], type[Stage]]:
+    """The class is that of calls of these layers."""
+
+    def registered(stage: type[Stage]) -> type[Stage]:
+        _MODULES.update(dict.fromkeys(modules, stage))
+        return stage
+
+    return registered
+
+
+def kind_of(kind: str) -> type[Stage] | None:
+    """The stage of operators of a kind, if there is one."""
+    return _KINDS.get(kind)
+
+
+def module_kind_of(module: nn.Module) -> type[Stage] | None:
+    """The stage of a layer's calls, if there is one."""
+    found: Sequence[type] = type(module).__mro__
+    return next((_MODULES[each] for each in found if each in _MODULES), None)
