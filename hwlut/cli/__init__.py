@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import typer
 from typer.exceptions import TyperException
 
-from hwlut.cli import compress, eval, export, fit, gen_rtl, import_, info, lutnn, plot, reduce, search, sim, synth
+from hwlut.cli import compress, eval, export, fit, gen_rtl, import_, info, lutnn, plot, reduce, run, search, sim, synth
 from hwlut.cli.screen import note
 from hwlut.errors import ToolError
 
@@ -25,6 +25,7 @@ app.command("synth")(synth.synth)
 app.command("eval")(eval.evaluate)
 app.command("plot")(plot.plot)
 app.command("info")(info.info)
+app.command("run")(run.run)
 app.add_typer(lutnn.app, name="lutnn")
 app.add_typer(search.app, name="search")
 app.add_typer(compress.app, name="compress")

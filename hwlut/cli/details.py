@@ -3,8 +3,10 @@
 from functools import cached_property, singledispatch
 from typing import Any
 
+from hwlut.cli.program import macs_of
 from hwlut.unit import Unit
 from hwlut.units.multiplier import Multiplier
+from hwlut.units.program import Program
 
 __all__ = ["details"]
 
@@ -26,3 +28,9 @@ def _(unit: Multiplier) -> dict[str, Any]:
     except ValueError:
         terms = None
     return {"product": unit.product, "pairs": unit.pairs, "terms": terms}
+
+
+@details.register
+def _(unit: Program) -> dict[str, Any]:
+    """extent: what it is a function of. macs: multiply-accumulates for one sample, of a program of tensors."""
+    return {"extent": unit.extent.name.lower(), "nesting": unit.nesting, "macs": macs_of(unit)}

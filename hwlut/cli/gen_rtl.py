@@ -74,6 +74,9 @@ def gen_rtl(
     if "rows" in rtl.description:
         rows = rtl.description["rows"]
         told |= {"beats_per_row": rows["inputs"], "cycles_per_row": rows["cycles"], "load_cycles": rows["load_cycles"]}
+    if "stream_rows" in rtl.description:
+        rows = rtl.description["stream_rows"]
+        told |= {"places_per_row": f"{rows['least']} to {rows['most']}", "passes": rows["passes"]}
     columns(
         [["verilog", str(verilog)], ["description", str(description)]]
         + [[key, None if value is None else str(value)] for key, value in told.items()]

@@ -9,7 +9,7 @@ from hwlut.cli.screen import columns, emit
 from hwlut.cli.table import Json, TablePath, open_table
 
 if TYPE_CHECKING:
-    from hwlut.units import Unit
+    from hwlut.units import Program, Unit
 
 __all__ = ["info"]
 
@@ -19,6 +19,7 @@ _INLINE = 16  # longer sequences are told by their number and range
 def info(table: TablePath, as_json: Json = False) -> None:
     """Show a table: kind, formats, scales, numbers, derived widths and cost."""
     from hwlut.cli.details import details
+    from hwlut.units import Program
 
     opened = open_table(table)
     unit = opened.unit
@@ -31,9 +32,23 @@ def info(table: TablePath, as_json: Json = False) -> None:
         emit(opened.source | {"kind": kind} | plain | {"cost": cost, "parameters": parameters})
         return
     fields = {field.name: getattr(unit, field.name) for field in dataclasses.fields(unit) if not _absent(unit, field)}
+    if isinstance(unit, Program):
+        for key in ("inputs", "outputs", "nodes"):
+            fields[key] = len(fields[key])
     shown = {"kind": kind, "digest": unit.digest} | fields | derived | cost
     columns([[key, _text(value)] for key, value in shown.items() if key != "meta"])
     columns([[f"meta {key}", _text(value)] for key, value in unit.meta.items()])
+    if isinstance(unit, Program):
+        _ports_and_nodes(unit)
+
+
+def _ports_and_nodes(program: "Program") -> None:
+    from hwlut.cli.program import HEADERS, PORTS, node_rows, port_rows
+
+    print()
+    columns([*port_rows("in", program.inputs), *port_rows("out", program.outputs)], PORTS)
+    print()
+    columns(node_rows(program), HEADERS)
 
 
 def _absent(unit: "Unit", field: "dataclasses.Field[Any]") -> bool:

@@ -45,6 +45,9 @@ def sim(
     banks: Banks = None,
     tile: Tile = None,
     encoders: Encoders = None,
+    values: Annotated[
+        str | None, typer.Option(metavar="NAMES", help="Of a program: compare these values, too, or all.")
+    ] = None,
     waves: Annotated[Path | None, typer.Option(metavar="FILE", help="Record a waveform.")] = None,
     seed: Annotated[int, typer.Option(help="Of the random stalls.")] = 0,
     as_json: Json = False,
@@ -73,7 +76,16 @@ def sim(
             if given:
                 raise ValueError(f"--{option} must be given without --{next(iter(form))}")
         design = generate(opened.unit, scale=scale, **form)
-    report = check(opened.unit, engine=engine, against=against, scale=scale, verilog=design, waves=waves, seed=seed)
+    report = check(
+        opened.unit,
+        engine=engine,
+        against=against,
+        scale=scale,
+        verilog=design,
+        values="all" if values == "all" else tuple(values.split(",") if values else ()),
+        waves=waves,
+        seed=seed,
+    )
     if as_json:
         emit(opened.source | report.to_dict())
     else:

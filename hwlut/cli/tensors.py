@@ -1,0 +1,63 @@
+"""Files of tensors that commands take and give: .npy of one, .safetensors of several by name."""
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hwlut.files import read_bytes, write_atomic
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["read_tensors", "write_tensors"]
+
+_LIMIT = 8 << 30
+
+
+def read_tensors(path: Path, names: Sequence[str]) -> "list[torch.Tensor]":
+    """The tensors of these names, in their order; a .npy holds the only one, under no name.
+
+    Raises ValueError, naming the file, for what is neither, and for names that it does not have.
+    """
+    import numpy as np
+    import torch
+
+    data = read_bytes(path, _LIMIT)
+    if path.suffix == ".npy":
+        if len(names) != 1:
+            raise ValueError(f"{path} must be a .safetensors, for the inputs {', '.join(names)}")
+        try:
+            return [torch.from_numpy(np.load(io.BytesIO(data), allow_pickle=False))]
+        except (ValueError, TypeError, EOFError) as error:
+            raise ValueError(f"{path} is no .npy of numbers: {error}") from None
+    if path.suffix != ".safetensors":
+        raise ValueError(f"inputs must be a .npy or a .safetensors, not {str(path)!r}")
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    try:
+        held = load(data)
+    except SafetensorError as error:
+        raise ValueError(f"{path} is no .safetensors: {error}") from None
+    if set(held) != set(names):
+        raise ValueError(f"{path} must have the tensors {', '.join(names)}, not {', '.join(sorted(held)) or 'none'}")
+    return [held[name] for name in names]
+
+
+def write_tensors(path: Path, tensors: "Mapping[str, torch.Tensor]") -> None:
+    """Write a .npy of the only tensor, or a .safetensors of all; ValueError for another file."""
+    if path.suffix == ".npy":
+        if len(tensors) != 1:
+            raise ValueError(f"{path} must be a .safetensors, for the outputs {', '.join(tensors)}")
+        import numpy as np
+
+        data = io.BytesIO()
+        np.save(data, next(iter(tensors.values())).numpy())
+        write_atomic(path, data.getvalue())
+        return
+    if path.suffix != ".safetensors":
+        raise ValueError(f"-o must be a .npy or a .safetensors, not {str(path)!r}")
+    from safetensors.torch import save
+
+    write_atomic(path, save({name: each.contiguous() for name, each in tensors.items()}))
