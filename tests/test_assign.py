@@ -45,6 +45,7 @@ def every(choices, costs, sensitivities):
 @settings(max_examples=300, deadline=None)
 @given(problems())
 @example(({}, {}, {}, 0))
+@example(({"a": range(2)}, {("a", 0): 0.0, ("a", 1): -2e-313}, {("a", 0): 0, ("a", 1): 1}, 0.0))
 def test_it_is_the_best_of_all_assignments(problem):
     choices, costs, sensitivities, budget = problem
     found = assign(choices, costs, sensitivities, budget)

@@ -224,7 +224,9 @@ def _relaxations(weights: list[np.ndarray], values: list[np.ndarray]) -> list[tu
         (layer, weight, value) for layer, row in enumerate(zip(weights, values)) for weight, value in _hull_edges(*row)
     ]
     table = np.array(edges, dtype=np.float64).reshape(-1, 3)
-    table = table[np.argsort(table[:, 2] / table[:, 1], kind="stable")]
+    with np.errstate(over="ignore"):  # a slope beyond all numbers is steeper than they are
+        slopes = table[:, 2] / table[:, 1]
+    table = table[np.argsort(slopes, kind="stable")]
     relaxed = []
     for layer in range(len(weights) + 1):
         later = table[table[:, 0] >= layer]
