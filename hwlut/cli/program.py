@@ -1,5 +1,6 @@
 """The nodes of a program in a table."""
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -13,6 +14,7 @@ HEADERS = ("value", "op", "takes", "bits", "shape", "weights", "MACs")
 PORTS = ("port", "value", "format", "step", "zero", "shape")
 
 
+@functools.lru_cache(maxsize=1)
 def _sizes(program: "Program") -> dict[str, tuple[int, ...]]:
     """The shape of each value for a batch of one; none where those of the inputs are open."""
     from hwlut.program.shapes import shapes

@@ -82,7 +82,6 @@ def _on_task(
     import torch
 
     from hwlut.cli.tasks import file_source
-    from hwlut.program.ports import decoded, encoded
     from hwlut.train import Task
     from hwlut.train.evaluation import loaded, tensors_of
 
@@ -94,13 +93,8 @@ def _on_task(
         for given, target in loaded(problem.test, places, batch, 0, 0, device):
             taken = tensors_of(given)
             _check(program, taken)
-            coded = [encoded(port, each) for port, each in zip(program.inputs, taken)]
-            program.check(*coded)
-            start = time.perf_counter()
-            found = compute(*coded)
-            found = found if isinstance(found, tuple) else (found,)
-            seconds += time.perf_counter() - start
-            real = tuple(decoded(port, each) for port, each in zip(program.outputs, found))
+            real, spent = _computed(program, compute, taken, codes=False)
+            seconds += spent
             scores.append(problem.metric(problem.logits(real), target).double().cpu())
             done = sum(map(len, scores))
             step(done, len(places), f"{float(torch.cat(scores).mean()):.4f}")
@@ -116,6 +110,19 @@ def _on_task(
             ["samples a second", f"{len(places) / seconds:.0f}"],
         ]
     )
+
+
+def _computed(program: "Program", compute: Any, taken: list[Any], codes: bool) -> tuple[tuple[Any, ...], float]:
+    """Results for a batch of each input, of codes or of real numbers; and the seconds that the program took."""
+    from hwlut.program.ports import decoded, encoded
+
+    given = taken if codes else [encoded(port, each) for port, each in zip(program.inputs, taken)]
+    program.check(*given)
+    start = time.perf_counter()
+    found = compute(*given)
+    seconds = time.perf_counter() - start
+    found = found if isinstance(found, tuple) else (found,)
+    return found if codes else tuple(map(decoded, program.outputs, found)), seconds
 
 
 def _check(program: "Program", given: list[Any]) -> None:
@@ -141,7 +148,6 @@ def _on_file(
     import torch
 
     from hwlut.cli.tensors import read_tensors, write_tensors
-    from hwlut.program.ports import decoded, encoded
 
     keep(inputs, output, "run on", "file")
     compute, device = computed
@@ -159,11 +165,7 @@ def _on_file(
     parts = []
     for start in range(0, len(given[0]), batch):
         taken = [each[start : start + batch].to(device) for each in given]
-        taken = taken if codes else [encoded(port, each) for port, each in zip(program.inputs, taken)]
-        program.check(*taken)
-        found = compute(*taken)
-        found = found if isinstance(found, tuple) else (found,)
-        parts.append([each if codes else decoded(port, each) for port, each in zip(program.outputs, found)])
+        parts.append(_computed(program, compute, taken, codes)[0])
     results = {port.name: torch.cat(each).cpu() for port, each in zip(program.outputs, zip(*parts))}
     with writing(output):
         write_tensors(output, results)

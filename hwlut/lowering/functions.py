@@ -5,6 +5,7 @@ import torch
 
 from hwlut.fixed import Fixed
 from hwlut.lowering.elementwise import Operator
+from hwlut.lowering.layers import LayerStage
 from hwlut.lowering.numbers import Grid, Number, grid_of
 from hwlut.lowering.stage import Context, Place, Stage, for_kinds, for_modules
 from hwlut.nn.activation import UnitActivation
@@ -21,20 +22,11 @@ _WIDE = 16
 
 
 @for_modules(UnitActivation)
-class UnitStage(Stage):
+class UnitStage(LayerStage):
     """A unit at the scale of its quantizer."""
 
     def _grid(self) -> Grid:
         return grid_of(self.module.quantizer)
-
-    def check(self) -> None:
-        self._grid()
-
-    def wanted(self, place: int) -> Grid | None:
-        return self._grid()
-
-    def real(self, *inputs: torch.Tensor) -> torch.Tensor:
-        return self.module(*inputs)
 
     def lower(self, context: Context, x: Number) -> Number:
         scale = int(self.module.quantizer.current_scale())

@@ -2,17 +2,16 @@
 
 from typing import Any
 
-import numpy as np
 import torch
 
 from hwlut.fixed import Fixed
-from hwlut.lowering.elementwise import numpy_of
 from hwlut.lowering.numbers import Grid, Number
+from hwlut.lowering.rows import normalized, weighted
 from hwlut.lowering.stage import Context, Stage, for_modules
 from hwlut.nn import PwlLayerNorm, PwlSoftmax
 from hwlut.nn.activation import UnitActivation
 from hwlut.program.given import layer_norm_by, softmax_by
-from hwlut.units import Pwl
+from hwlut.units import Program, Pwl
 from hwlut.units.operations import Apply
 
 __all__: list[str] = []
@@ -34,9 +33,6 @@ class _ByUnits(Stage):
     @staticmethod
     def traced(module: Any) -> Any:
         return torch.neg  # of the same shape
-
-    def real(self, *inputs: torch.Tensor) -> torch.Tensor:
-        return self.module(*inputs)
 
 
 @for_modules(PwlSoftmax)
@@ -66,16 +62,10 @@ class GivenLayerNorm(_ByUnits):
             raise ValueError(f"must be of the last axis alone, not of {len(self.module.dims)}")
 
     def lower(self, context: Context, x: Number) -> Number:
-        layer, size = self.module, self.sizes[0][-1]
-        grid = context.holding(self.inputs[0], _BITS)
-        output = Grid.holding(-(size**0.5) / 2, size**0.5 / 2, _BITS)
-        eps = layer.eps * (grid.unit.step / grid.step) ** 2
-        made = layer_norm_by(_unit(layer.rsqrt), input=grid.unit.fixed, output=output.fixed, size=size, eps=eps)
-        x = context.builder.on(x, grid)
-        found = context.builder.add(Apply, self.name, x.name, made)
-        scale = np.array(output.step) if layer.weight is None else output.step * numpy_of(layer.weight)
-        offset = np.zeros(()) if layer.bias is None else numpy_of(layer.bias)
-        if not scale.ndim and not offset.ndim:
-            return Number(found, x.dims, scale, offset)
-        scale, offset = (np.broadcast_to(each, size).copy() for each in (scale, offset))
-        return Number(found, x.dims, scale, offset, x.dims - 1)
+        layer, rsqrt = self.module, _unit(self.module.rsqrt)
+
+        def core(input: Fixed, output: Fixed, size: int, eps: float) -> Program:
+            return layer_norm_by(rsqrt, input=input, output=output, size=size, eps=eps)
+
+        found = normalized(context, self, x, core, layer.eps, self.sizes[0][-1])
+        return weighted(found, layer.weight, layer.bias, x.dims - 1)

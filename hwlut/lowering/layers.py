@@ -42,11 +42,8 @@ def chosen(choice: FormatChoice | None, label: str) -> Quantizer:
 class LayerStage(Stage):
     """A layer, called on the one activation that it takes in."""
 
-    def real(self, *inputs: torch.Tensor) -> torch.Tensor:
-        return self.module(*inputs)
-
     def _grid(self) -> Grid:
-        raise NotImplementedError
+        return grid_of(self.module.activation_quantizer)
 
     def wanted(self, place: int) -> Grid | None:
         return self._grid()
@@ -74,15 +71,14 @@ class QuantizedStage(LayerStage):
         x, multiplier = context.builder.on(x, grid), exact(grid.format, weights.format)
         if isinstance(layer, (QuantizedLinear, QuantizedTransposedLinear)):
             return multiplied(context.builder, self.name, x, grid, weights, multiplier, bias_of(layer))
-        return convolved(context.builder, self.name, x, grid, weights, multiplier, bias_of(layer), layer)
+        return convolved(
+            context.builder, self.name, x, grid, weights, multiplier, bias_of(layer), layer.groups, geometry(layer)
+        )
 
 
 @for_modules(ApproxLayer)
 class ApproxStage(LayerStage):
     """A layer by an approximate multiplier."""
-
-    def _grid(self) -> Grid:
-        return grid_of(self.module.activation_quantizer)
 
     def lower(self, context: Context, x: Number) -> Number:
         layer, grid = self.module, self._grid()
@@ -90,7 +86,9 @@ class ApproxStage(LayerStage):
         x, multiplier = context.builder.on(x, grid), layer.multiplier
         if isinstance(layer, torch.nn.Linear):
             return multiplied(context.builder, self.name, x, grid, weights, multiplier, bias_of(layer))
-        return convolved(context.builder, self.name, x, grid, weights, multiplier, bias_of(layer), layer)
+        return convolved(
+            context.builder, self.name, x, grid, weights, multiplier, bias_of(layer), layer.groups, geometry(layer)
+        )
 
 
 @for_modules(LutLayer)
@@ -108,9 +106,6 @@ class LookUpStage(LayerStage):
             return convolve(x, weight, None, module.stride, module.padding, module.dilation)
 
         return forward
-
-    def _grid(self) -> Grid:
-        return grid_of(self.module.activation_quantizer)
 
     def lower(self, context: Context, x: Number) -> Number:
         layer, grid, builder = self.module, self._grid(), context.builder
@@ -141,9 +136,6 @@ class _Product(Stage):
 
     def wanted(self, place: int) -> Grid | None:
         return grid_of(self._quantizers()[place])
-
-    def real(self, *inputs: torch.Tensor) -> torch.Tensor:
-        return self.module(*inputs)
 
     def lower(self, context: Context, a: Number, b: Number) -> Number:
         grids = [grid_of(quantizer) for quantizer in self._quantizers()]

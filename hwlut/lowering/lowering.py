@@ -100,7 +100,7 @@ class Lowering:
         waiting = {path: iter(each) for path, each in calls.items() if len(each) == counts[path]}
         noted = {name: next(waiting[stage.path]) for name, stage in layers.items() if stage.path in waiting}
         values = self.real(tensors, lambda name, value: noted[name][1] if name in noted else value)
-        check_finite(values, {name: self._where(stage) for stage in self.stages for name in self._results(stage)})
+        check_finite(values, {name: self._where(stage) for stage in self.stages for name in stage.results})
         for name, (given, _) in noted.items():
             check_same(f"{self._where(layers[name])} input", [values[each] for each in layers[name].inputs], given)
         for name, result in zip(self.outputs, results):
@@ -147,8 +147,7 @@ class Lowering:
         values = {name: each.float() if each.dtype in _BYTES else each for name, each in zip(self.inputs, inputs)}
         for stage in self.stages:
             found = stage.real(*(values[name] for name in stage.inputs))
-            for place, each in enumerate(found if isinstance(found, (tuple, list)) else (found,)):
-                name = f"{stage.name}_{place}" if place else stage.name
+            for name, each in zip(stage.results, found if isinstance(found, (tuple, list)) else (found,)):
                 values[name] = each if settle is None else settle(name, each)
         return values
 
@@ -167,8 +166,7 @@ class Lowering:
                 raise
             except ValueError as error:
                 raise ValueError(f"{self._where(stage)}: {error}") from error
-            for place, each in enumerate(found if isinstance(found, tuple) else (found,)):
-                numbers[f"{stage.name}_{place}" if place else stage.name] = each
+            numbers |= zip(stage.results, found if isinstance(found, tuple) else (found,))
         ends: list[Port] = []
         for each in self.outputs:
             ends.append(self._output(context, each, numbers[each], {port.name for port in (*builder.inputs, *ends)}))
@@ -197,7 +195,7 @@ class Lowering:
         for name, value in reversed(values.items()):
             ends = []
             for stage, _ in takers.get(name, ()):
-                moved = [ranges[each] for each in self._results(stage)] if stage.moves else []
+                moved = [ranges[each] for each in stage.results] if stage.moves else []
                 ends += moved or [_range(stage.counted(value))]
             if name in self.outputs or not ends:
                 ends.append(_range(value))
@@ -212,10 +210,10 @@ class Lowering:
         def wish(stage: Stage, place: int) -> Grid | None:
             if not stage.moves:
                 return stage.wanted(place)
-            results = {wishes.get(name) for name in self._results(stage) if name in takers}
+            results = {wishes.get(name) for name in stage.results if name in takers}
             return results.pop() if len(results) == 1 else None
 
-        names = [*self.inputs, *(name for stage in self.stages for name in self._results(stage))]
+        names = [*self.inputs, *(name for stage in self.stages for name in stage.results)]
         for name in reversed(names):
             wanted = {wish(stage, place) for stage, place in takers.get(name, ())}
             if name not in self.outputs and len(wanted) == 1 and (only := wanted.pop()) is not None:
@@ -225,10 +223,6 @@ class Lowering:
     def _where(self, stage: Stage) -> str:
         """The path of the module, of the model itself its name."""
         return stage.path or type(self.model).__name__
-
-    @staticmethod
-    def _results(stage: Stage) -> list[str]:
-        return [f"{stage.name}_{place}" if place else stage.name for place in range(len(stage.operation.shapes))]
 
     @staticmethod
     def _input(context: Context, name: str, shape: tuple[int, ...], integers: Fixed | None) -> Number:

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +15,7 @@ from hwlut.units import Program
 from hwlut.units.movement import Permute, Reshape
 from hwlut.units.operations import Apply
 
-__all__ = ["root_mean_square"]
+__all__ = ["normalized", "root_mean_square", "weighted"]
 
 _SCORES = 12
 """Bits whose step scores have; they are wider, so that rows far below all that was seen are not hidden as a whole."""
@@ -64,7 +63,7 @@ class Softmax(Operator):
         return x
 
 
-def _normalized(
+def normalized(
     context: Context, stage: Stage, x: Number, core: Callable[..., Program], eps: float, size: int
 ) -> Number:
     """Rows of 16 bits, normalized by a program."""
@@ -76,9 +75,19 @@ def _normalized(
     return _applied(context, stage, context.builder.on(x, grid), core(unit.fixed, output, size, eps))
 
 
+def weighted(found: Number, weight: torch.Tensor | None, bias: torch.Tensor | None, axis: int) -> Number:
+    """A number with the weight and the bias of each place of an axis."""
+    if weight is None and bias is None:
+        return found
+    scale = found.scale if weight is None else found.scale * numpy_of(weight)
+    offset = found.offset if bias is None else found.offset + numpy_of(bias)
+    scale, offset = (each.copy() for each in np.broadcast_arrays(scale, offset))
+    return Number(found.name, found.dims, scale, offset, axis)
+
+
 def root_mean_square(context: Context, stage: Stage, x: Number, eps: float) -> Number:
     """Rows divided by the root of the mean of their squares and `eps`."""
-    return _normalized(context, stage, x, _rms, eps, stage.sizes[0][-1])
+    return normalized(context, stage, x, _rms, eps, stage.sizes[0][-1])
 
 
 def _rms(input: Fixed, output: Fixed, size: int, eps: float) -> Program:
@@ -102,21 +111,13 @@ class Norm(Operator):
         eps, core = self.argument("eps"), _layer if self.operation.kind == "layer_norm" else _rms
         eps = torch.finfo(torch.float32).eps if eps is None else eps
         size = self.sizes[0][-1]
-        return self._weighted(_normalized(context, self, x, core, eps, size), x.dims - 1, size)
+        return self._weighted(normalized(context, self, x, core, eps, size), x.dims - 1)
 
-    def _weighted(self, found: Number, axis: int, size: int) -> Number:
-        """With the weight and the bias of each place of an axis."""
-        weight, bias = self._affine("weight"), self._affine("bias")
-        scale = found.scale if weight is None else found.scale * weight
-        offset = found.offset if bias is None else found.offset + bias
-        if scale.ndim or offset.ndim:
-            scale, offset = (np.broadcast_to(each, size).copy() for each in (scale, offset))
-            return Number(found.name, found.dims, scale, offset, axis)
-        return Number(found.name, found.dims, scale, offset)
-
-    def _affine(self, name: str) -> np.ndarray | None:
-        value: Any = self.operation.arguments.get(name)
-        return None if value is None else numpy_of(self.argument(name))
+    def _weighted(self, found: Number, axis: int) -> Number:
+        weight, bias = (
+            self.argument(name) if name in self.operation.arguments else None for name in ("weight", "bias")
+        )
+        return weighted(found, weight, bias, axis)
 
 
 @for_kinds("group_norm")
@@ -133,6 +134,6 @@ class GroupNorm(Norm):
         x = builder.on(x, context.holding(self.inputs[0], _BITS))
         name = builder.add(Reshape, f"{self.name}_rows", x.name, self.free((shape[0], groups, size)))
         rows = Number(name, 3, x.scale, x.offset)
-        found = _normalized(context, self, rows, _layer, self.argument("eps"), size)
+        found = normalized(context, self, rows, _layer, self.argument("eps"), size)
         name = builder.add(Reshape, f"{self.name}_places", found.name, self.free(shape))
-        return self._weighted(Number(name, len(shape), found.scale, found.offset), 1, shape[1])
+        return self._weighted(Number(name, len(shape), found.scale, found.offset), 1)

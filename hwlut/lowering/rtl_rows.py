@@ -30,9 +30,6 @@ class RowsInRtl(Stage):
     def wanted(self, place: int) -> Grid | None:
         return Grid.binary(self.module.unit.input)
 
-    def real(self, *inputs: torch.Tensor) -> torch.Tensor:
-        return self.module(*inputs)
-
     def lower(self, context: Context, x: Number) -> Number:
         unit = self.module.unit
         x = context.builder.on(x, Grid.binary(unit.input))

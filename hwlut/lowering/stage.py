@@ -83,9 +83,14 @@ class Stage:
         """Those numbers of its input that decide the format that it is taken in."""
         return value
 
+    @property
+    def results(self) -> tuple[str, ...]:
+        """Names of its results."""
+        return tuple(f"{self.name}_{place}" if place else self.name for place in range(len(self.operation.shapes)))
+
     def real(self, *inputs: torch.Tensor) -> Any:
-        """What it computes as the model trains: a tensor, or a tuple of them."""
-        raise NotImplementedError
+        """What it computes as the model trains, by default the layer: a tensor, or a tuple of them."""
+        return self.module(*inputs)
 
     def lower(self, context: "Context", *inputs: Any, **_: Any) -> Any:
         """The number, or a tuple of them, that it computes in a program."""

@@ -134,8 +134,7 @@ class _Staging:
             stage.check()
         except ValueError as error:
             raise ValueError(f"{where} {error}") from None
-        for result in range(len(last.shapes)):
-            self.values[Source(last.name, result)] = f"{name}_{result}" if result else name
+        self.values |= {Source(last.name, place): result for place, result in enumerate(stage.results)}
         return stage
 
     def _note_constants(self, layer: str | None, operations: list[Operation]) -> None:

@@ -3,13 +3,12 @@
 import numpy as np
 
 from hwlut.lowering.layers import LayerStage, bias_of
-from hwlut.lowering.numbers import Grid, Number, grid_of
+from hwlut.lowering.numbers import Number
 from hwlut.lowering.stage import Context, for_modules
-from hwlut.lowering.weights import multiplied_with, sums, weights_of
+from hwlut.lowering.weights import convolved, multiplied_with, weights_of
 from hwlut.nn.approx.transposed import ApproxConvTranspose1d, ApproxConvTranspose2d, ApproxConvTranspose3d
 from hwlut.ops.forms import swapped
 from hwlut.units.movement import Pad, Reshape, Slice
-from hwlut.units.products import Convolve
 
 __all__: list[str] = []
 
@@ -20,9 +19,6 @@ class TransposedStage(LayerStage):
 
     The layer multiplies no such zeros, so that their products must be none by the multiplier, too.
     """
-
-    def _grid(self) -> Grid:
-        return grid_of(self.module.activation_quantizer)
 
     def check(self) -> None:
         super().check()
@@ -35,24 +31,11 @@ class TransposedStage(LayerStage):
         weights.codes = np.flip(weights.codes, tuple(range(2, weights.codes.ndim))).copy()
         if (multiplied_with(layer.multiplier, grid.zero, weights.codes) != grid.zero * weights.codes).any():
             raise ValueError("products of zero must be none, or a transposed convolution sees them between its inputs")
-        name = self._spread(context, builder.on(x, grid).name, grid.zero)
-        codes, scale, offset, constants = sums(grid, weights, bias_of(layer))
+        spread = Number.on(self._spread(context, builder.on(x, grid).name, grid.zero), x.dims, grid)
         ones = (1,) * len(layer.kernel_size)
-        found = builder.add(
-            Convolve,
-            self.name,
-            name,
-            multiplier=layer.multiplier,
-            weights=codes,
-            zeros=tuple(weights.zeros.tolist()),
-            constants=constants,
-            stride=ones,
-            padding=(0,) * len(ones),
-            dilation=tuple(layer.dilation),
-            groups=layer.groups,
-            fill=grid.zero,
-        )
-        return Number(found, x.dims, scale, offset, 1 if scale.ndim else None)
+        places = {"stride": ones, "padding": (0,) * len(ones), "dilation": tuple(layer.dilation)}
+        bias = bias_of(layer)
+        return convolved(builder, self.name, spread, grid, weights, layer.multiplier, bias, layer.groups, places)
 
     def _spread(self, context: Context, name: str, zero: int) -> str:
         """The inputs with zeros after each but the last, and around, as many as the result needs."""

@@ -1,5 +1,6 @@
 """Weights as codes, and the products of programs with them."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,9 @@ from hwlut.lowering.numbers import Grid, Number
 from hwlut.quant import Quantizer
 from hwlut.quant.formats import integers_of
 from hwlut.units import Multiplier
-from hwlut.units.products import Convolve, Linear
+from hwlut.units.products import Convolve, Linear, Weighted
 
-__all__ = ["Weights", "convolved", "exact", "geometry", "multiplied", "multiplied_with", "sums", "weights_of"]
+__all__ = ["Weights", "convolved", "exact", "geometry", "multiplied", "multiplied_with", "weights_of"]
 
 _BIAS = 1 << 30
 _NARROW = 1 << 16
@@ -65,17 +66,7 @@ def multiplied(
     bias: np.ndarray | None,
 ) -> Number:
     """A linear layer of `x`, which is on `grid`."""
-    codes, scale, offset, constants = sums(grid, weights, bias)
-    found = builder.add(
-        Linear,
-        name,
-        x.name,
-        multiplier=multiplier,
-        weights=codes,
-        zeros=tuple(weights.zeros.tolist()),
-        constants=constants,
-    )
-    return Number(found, x.dims, scale, offset, x.dims - 1 if scale.ndim else None)
+    return _product(builder, Linear, name, x, x.dims - 1, grid, weights, multiplier, bias)
 
 
 def convolved(
@@ -86,23 +77,33 @@ def convolved(
     weights: Weights,
     multiplier: Multiplier,
     bias: np.ndarray | None,
-    layer: Any,
+    groups: int,
+    places: Mapping[str, tuple[int, ...]],
 ) -> Number:
-    """A convolution of `x`, which is on `grid`, with the geometry of `layer`."""
-    codes, scale, offset, constants = sums(grid, weights, bias)
+    """A convolution of `x`, which is on `grid`; places: its `geometry`."""
+    fields = {**places, "groups": groups, "fill": grid.zero}
+    return _product(builder, Convolve, name, x, 1, grid, weights, multiplier, bias, **fields)
+
+
+def _product(
+    builder: Builder,
+    kind: type[Weighted],
+    name: str,
+    x: Number,
+    axis: int,
+    grid: Grid,
+    weights: Weights,
+    multiplier: Multiplier,
+    bias: np.ndarray | None,
+    **fields: Any,
+) -> Number:
+    """A product of `x` with weights, whose outputs lie along the axis."""
+    codes, scale, offset, constants = _sums(grid, weights, bias)
+    zeros = tuple(weights.zeros.tolist())
     found = builder.add(
-        Convolve,
-        name,
-        x.name,
-        multiplier=multiplier,
-        weights=codes,
-        zeros=tuple(weights.zeros.tolist()),
-        constants=constants,
-        **geometry(layer),
-        groups=layer.groups,
-        fill=grid.zero,
+        kind, name, x.name, multiplier=multiplier, weights=codes, zeros=zeros, constants=constants, **fields
     )
-    return Number(found, x.dims, scale, offset, 1 if scale.ndim else None)
+    return Number(found, x.dims, scale, offset, axis if scale.ndim else None)
 
 
 def geometry(layer: Any) -> dict[str, tuple[int, ...]]:
@@ -118,7 +119,7 @@ def geometry(layer: Any) -> dict[str, tuple[int, ...]]:
     return {"stride": tuple(layer.stride), "padding": tuple(padding), "dilation": tuple(layer.dilation)}
 
 
-def sums(
+def _sums(
     grid: Grid, weights: Weights, bias: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
     """The weights, scale and offset of the sums, each one number or one an output, and the constants in them.
