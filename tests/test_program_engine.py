@@ -464,6 +464,15 @@ def test_constants_that_are_wider_than_what_they_meet():
     assert engine(codes(A8, 2, 5)).shape == (2, 3)
 
 
+def test_rows_that_are_summed_up_beside_rows_of_another_length():
+    listed = (
+        Maximum("highest", "a"),
+        Slice("few", "a", -1, 1, 4, 1),
+        Less("y", "few", "highest"),
+    )
+    agree(Program(inputs=(Port("a", A8),), nodes=listed, outputs=(Port("y", Fixed(1, signed=False)),)), codes(A8, 3, 7))
+
+
 def test_nothing_is_compiled_where_that_is_not_wanted(monkeypatch):
     def kernel(program):
         raise AssertionError

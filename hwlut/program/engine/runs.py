@@ -76,7 +76,10 @@ def compiled_run(
 
     def compute(*values: torch.Tensor) -> torch.Tensor:
         given = [as_integers(value) for value in values]
-        shape = torch.broadcast_shapes(*(value.shape for value in given))
+        try:
+            shape = torch.broadcast_shapes(*(value.shape for value in given))
+        except RuntimeError:  # rows that are summed up may be of other lengths than those behind
+            shape = torch.Size()
         function = _kernel(made) if shape else None
         if function is None or torch.broadcast_shapes(shape, *entries.values()) != shape:
             return singly(dict(zip(taken, values)))
