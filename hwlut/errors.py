@@ -18,3 +18,6 @@ class ToolError(RuntimeError):
         self.tool = tool
         self.problem = problem
         self.remedy = remedy
+
+    def __reduce__(self) -> tuple[type, tuple[str, str, str]]:
+        return type(self), (self.tool, self.problem, self.remedy)

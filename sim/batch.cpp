@@ -1,8 +1,9 @@
 // Batch engine: drives a Verilated model's AXI4-Stream ports from memory, one call a run.
 //
-// Contract: "ports.h", generated from the model's .rtl.json, gives Model, set_reset, and one struct
-// a stream, listed in the tuples Inputs and Outputs: the bytes of a beat (its payload ports after
-// each other, each padded to whole bytes, little-endian) and how to put, get and handshake it.
+// Contract: "ports.h", generated from the model's .rtl.json, gives Model, set_reset, rest (inputs of no
+// stream are low), activity (the output of that name, 0 without one), and one struct a stream, listed in
+// the tuples Inputs and Outputs: the bytes of a beat (its payload ports after each other, each padded to
+// whole bytes, little-endian) and how to put, get and handshake it.
 // hwlut_open makes a bench, a model with a context of its own; hwlut_run may be called on it any
 // number of times, from one thread at a time; hwlut_close ends it. Benches may run at once.
 // A run resets the model, offers every input beat, stores every output beat, waits for the
@@ -44,6 +45,9 @@ struct HwlutOptions {
     uint64_t watchdog;  // cycles without any transfer that count as a hang
     uint64_t linger;    // cycles without any transfer to watch for beats too many, after the last one
     uint64_t interrupt;  // beats of the first input after which to reset and begin anew; 0 for never
+    uint64_t first;      // cycle from which on the waveform and the activity are kept
+    uint64_t end;        // cycle in which the run ends at the latest
+    uint64_t *activity;  // where to write it for each cycle from the first on, or null
 };
 
 enum HwlutFault : int32_t { kNone = 0, kHang = 1, kSurplus = 2, kUnstable = 3, kFatal = 4 };
@@ -107,6 +111,7 @@ class Bench {
         if (traced_) context_.traceEverOn(true);
 #endif
         model_ = std::make_unique<Model>(&context_);
+        rest(*model_);
 #ifdef HWLUT_WAVES
         if (traced_) {
             model_->trace(&waves_, 99);
@@ -148,10 +153,13 @@ class Bench {
         HwlutOutcome outcome{kNone, 0, 0, UINT64_MAX, UINT64_MAX, {}};
         uint64_t quiet = 0;
         for (uint64_t cycle = 0; sources_[0].stream->done < beats; ++cycle) {
+            if (cycle == options_.end) break;
+            kept_ = cycle >= options_.first;
             const bool draining = complete();
             drive();
             edge(0);
             sample(outcome);
+            if (kept_ && options_.activity) options_.activity[cycle - options_.first] = activity(*model_);
             if (outcome.fault) break;
             edge(1);
             bool moved = false;
@@ -200,12 +208,13 @@ class Bench {
         model_->clk = high;
         model_->eval();
 #ifdef HWLUT_WAVES
-        if (traced_) waves_.dump(context_.time());
+        if (traced_ && kept_) waves_.dump(context_.time());
         context_.timeInc(5);
 #endif
     }
 
     void reset() {
+        kept_ = options_.first == 0;
         set_reset(*model_, true);
         each_source([&](auto port, Source &source) {
             port.valid(*model_, false);
@@ -269,6 +278,7 @@ class Bench {
     }
 
     HwlutOptions options_{};
+    bool kept_ = true;
     Random random_;
     VerilatedContext context_;
 #ifdef HWLUT_WAVES

@@ -1,104 +1,27 @@
 """cocotb bench of any AXI4-Stream design that an .rtl.json describes.
 
-The folder $HWLUT_JOBS holds description.json and one folder a job: job.json (idle, stall, seed,
+Beside description.json, the folder $HWLUT_BENCH holds one folder a job: job.json (idle, stall, seed,
 watchdog), input_<stream>.npy (beats, uint8) and, once run, output_<stream>.npy, accepted_<stream>.npy
 and delivered_<stream>.npy (the cycles in which the beats were taken and given) and outcome.json. On a stream with
 tlast, each frame ends where the beats say so.
 """
 
 import json
-import os
-import random
-from pathlib import Path
 
 import cocotb
 import numpy as np
-from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles, RisingEdge
-from cocotbext.axi import AxiStreamBus, AxiStreamFrame, AxiStreamSink, AxiStreamSource
+from cocotbext.axi import AxiStreamFrame
+from testbench import DESCRIPTION, FOLDER, TB
 
-FOLDER = Path(os.environ["HWLUT_JOBS"])
-DESCRIPTION = json.loads((FOLDER / "description.json").read_text())
 JOBS = sorted(folder.name for folder in FOLDER.glob("job_*"))
-PERIOD_NS = 10
 
 
-def streams(direction):
-    """Names and payload ports (without the prefix) of the streams that the design receives or sends."""
-    found = {}
-    for port in DESCRIPTION["ports"]:
-        name, _, role = port["name"].rpartition("_")
-        if name and role not in ("tvalid", "tready") and port["dir"] == direction:
-            found.setdefault(name, []).append((role, (port["width"] + 7) // 8))
-    return found
+class StreamTB(TB):
+    """Beats of a job in, and out."""
 
-
-def pauses(chance, seed):
-    """Endless random pauses, or None for none."""
-    if not chance:
-        return None
-    rng = random.Random(seed)
-    return iter(lambda: rng.random() < chance, None)
-
-
-class Monitor:
-    """Watches one stream: times its transfers, and catches a broken promise."""
-
-    def __init__(self, dut, name, roles):
-        self.clk = dut.clk
-        self.valid, self.ready = (getattr(dut, f"{name}_{role}") for role in ("tvalid", "tready"))
-        self.payload = [getattr(dut, f"{name}_{role}") for role, _ in roles]
-        self.name = name
-        self.cycles = []
-        self.fault = None
-        cocotb.start_soon(self.watch())
-
-    async def watch(self):
-        waiting, cycle = None, 0
-        while True:
-            await RisingEdge(self.clk)
-            cycle += 1
-            beat = [str(port.value) for port in self.payload] if self.valid.value else None
-            if waiting is not None and beat != waiting:
-                self.fault = self.fault or (
-                    f"{self.name} changed tvalid or its payload before tready, after {len(self.cycles)} beats"
-                )
-            waiting = None if self.ready.value else beat
-            if beat is not None and self.ready.value:
-                self.cycles.append(cycle)
-
-
-class TB:
-    """Clock, reset, a source for every input stream and a sink for every output stream."""
-
-    def __init__(self, dut):
-        self.dut = dut
-        low = DESCRIPTION["reset"] == "aresetn"
-        self.reset_port = getattr(dut, DESCRIPTION["reset"])
-        self.active = 0 if low else 1
-        cocotb.start_soon(Clock(dut.clk, PERIOD_NS, unit="ns").start())
-
-        def attach(kind, name):
-            bus = AxiStreamBus.from_prefix(dut, name)
-            return kind(bus, dut.clk, self.reset_port, reset_active_level=not low, byte_lanes=1)
-
-        self.inputs, self.outputs = streams("input"), streams("output")
-        self.sources = {name: attach(AxiStreamSource, name) for name in self.inputs}
-        self.sinks = {name: attach(AxiStreamSink, name) for name in self.outputs}
-
-    async def reset(self, cycles=4):
-        self.reset_port.value = self.active
-        await ClockCycles(self.dut.clk, cycles)
-        self.reset_port.value = 1 - self.active
-        await RisingEdge(self.dut.clk)
-
-    def pause(self, idle, stall, seed):
-        for number, source in enumerate(self.sources.values()):
-            if idle:
-                source.set_pause_generator(pauses(idle, 2 * seed + 16 * number))
-        for number, sink in enumerate(self.sinks.values()):
-            if stall:
-                sink.set_pause_generator(pauses(stall, 2 * seed + 16 * number + 1))
+    def idle(self, idle, stall, seed):
+        self.pause(dict.fromkeys(self.sources, idle) | dict.fromkeys(self.sinks, stall), seed)
 
     async def send(self, job, count=None):
         """Queue the job's beats, of the first source only the first `count`; returns how many must come out.
@@ -163,10 +86,10 @@ async def transfer(dut, name):
     """Every beat of a job, with its pauses; what came out is stored, for the caller to compare."""
     folder = FOLDER / name
     job = json.loads((folder / "job.json").read_text())
-    tb = TB(dut)
+    tb = StreamTB(dut)
     await tb.reset()
-    tb.pause(job["idle"], job["stall"], job["seed"])
-    monitors = [Monitor(dut, stream, roles) for stream, roles in (tb.inputs | tb.outputs).items()]
+    tb.idle(job["idle"], job["stall"], job["seed"])
+    monitors = list(tb.watch().values())
     await tb.send(folder)
     received = await tb.receive(folder, job["expected"], job["watchdog"])
 
@@ -203,9 +126,9 @@ async def reset_in_mid_stream(dut):
     """
     folder = FOLDER / JOBS[0]
     job = json.loads((folder / "job.json").read_text())
-    tb = TB(dut)
+    tb = StreamTB(dut)
     await tb.reset()
-    tb.pause(0.25, 0.75, job["seed"])
+    tb.idle(0.25, 0.75, job["seed"])
     await tb.send(FOLDER / JOBS[-1])
     await ClockCycles(dut.clk, 500 if len(tb.inputs) > 1 else 20)
     for source in tb.sources.values():

@@ -30,5 +30,7 @@ def random_pwl(seed, *, input_bits=5, segments=5, scales=(0, 1, 3), symmetry="no
     )
 
 
-SCHEMAS = "hwlut.direct/1, hwlut.lut_matmul/1, hwlut.multiplier/1, hwlut.program/1, hwlut.pwl/1, hwlut.requantize/1"
+SCHEMAS = ", ".join(
+    f"hwlut.{kind}/1" for kind in ("direct", "lut_matmul", "multiplier", "program", "pwl", "requantize", "tile")
+)
 """Every schema of a parameter table, as error messages list them."""

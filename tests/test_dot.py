@@ -19,7 +19,7 @@ from hwlut.hdl import generate, read_description
 from hwlut.hdl.multiplier import dot as hdl_dot
 from hwlut.ops import approx_matmul
 from hwlut.units.dot import accumulator, dot, extremes
-from hwlut.verify import cocotb
+from hwlut.verify import bench
 from hwlut.verify.beats import streams
 from hwlut.verify.sums import sums
 
@@ -185,7 +185,7 @@ def test_cocotb(monkeypatch, need):
     def find(minimum=None):
         raise ToolError("verilator", "not found", "install it")
 
-    monkeypatch.setattr(cocotb, "find_verilator", find)
+    monkeypatch.setattr(bench, "find_verilator", find)
     report = hwlut.check(SIGNED, "cocotb", verilog=generate(SIGNED, terms=20, lanes=2))
     assert report.ok and len(report.passes) == 9, report
 

@@ -16,7 +16,7 @@ from hwlut import Fixed, LutMatmul, ToolError
 from hwlut.hdl import generate, read_description
 from hwlut.hdl.lut_matmul import load_words
 from hwlut.units.lut_array import lut_array
-from hwlut.verify import cocotb
+from hwlut.verify import bench
 from hwlut.verify.rows import row_stimulus
 
 UNIT = random_unit(1, encoder="tree", k=4, v=3, features=13, outputs=5, requantize="channels", ties=True)
@@ -108,7 +108,7 @@ def test_in_cocotb_with_a_reset_in_mid_stream(monkeypatch, need, reloadable):
     def find(minimum=None):
         raise ToolError("verilator", "not found", "install it")
 
-    monkeypatch.setattr(cocotb, "find_verilator", find)
+    monkeypatch.setattr(bench, "find_verilator", find)
     unit = random_unit(23, encoder="l1" if reloadable else "tree", k=2, v=2, features=5, outputs=3, requantize=True)
     report = hwlut.check(unit, "cocotb", verilog=generate(unit, banks=2, tile=2, encoders=1, reloadable=reloadable))
     assert report.ok and len(report.passes) == (18 if reloadable else 9), report

@@ -14,7 +14,7 @@ from hwlut import Fixed, Multiplier
 from hwlut.cli import main
 from hwlut.hdl import Rtl, component, generate, read_description
 from hwlut.hdl.axi import AxiTop
-from hwlut.hdl.emit import convert, describe
+from hwlut.hdl.emit import describe, text_of
 from hwlut.hdl.multiplier import PLACES, product
 from hwlut.hdl.stream import shape_of
 from hwlut.units.families import RULES, Family
@@ -227,7 +227,7 @@ def test_registers_stand_where_they_are_asked_for():
 def test_the_same_bytes():
     unit = Multiplier(family="or_columns", bits=4, columns=3)
     tops = [AxiTop(component(unit), "rst") for _ in range(2)]
-    texts = [convert(top, describe("multiplier", unit, top)) for top in tops]
+    texts = [text_of(top, describe("multiplier", unit, top)) for top in tops]
     assert texts[0] == texts[1] == generate(unit).verilog
 
 

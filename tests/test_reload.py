@@ -14,7 +14,7 @@ from hwlut import Fixed, Requantize, ToolError
 from hwlut.hdl import generate
 from hwlut.hdl.reload import ReloadableTable, load_entries, loadable_bits
 from hwlut.hdl.stream import Pipeline
-from hwlut.verify import cocotb
+from hwlut.verify import bench
 from hwlut.verify.engine import Outcome
 from hwlut.verify.reload import random_table
 
@@ -48,7 +48,7 @@ def test_in_cocotb_with_a_reset_in_mid_stream(monkeypatch, need):
     def find(minimum=None):
         raise ToolError("verilator", "not found", "install it")
 
-    monkeypatch.setattr(cocotb, "find_verilator", find)
+    monkeypatch.setattr(bench, "find_verilator", find)
     rtl = generate(UNIT, reloadable=True)
     report = hwlut.check(UNIT, "cocotb", verilog=rtl)
     assert report.ok and len(report.passes) == 18, report

@@ -147,7 +147,7 @@ def test_outputs_that_share_a_register_are_timed(osu018):
 
 
 def test_delay_without_opensta(cells, monkeypatch):
-    monkeypatch.setattr(flow, "_find_sta", lambda: None)
+    monkeypatch.setattr(flow, "find_sta", lambda: None)
     netlist = map_verilog("module m(input clk, input a, output y); assign y = ~a; endmodule\n", "m", "liberty", None)
     assert netlist.delay_by == "abc, logic alone" and 0 < netlist.delay < 0.3 and "OpenSTA" not in netlist.tool
 

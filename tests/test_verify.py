@@ -9,11 +9,13 @@ from tables import random_pwl
 import hwlut
 from hwlut import Fixed, Requantize, ToolError
 from hwlut.hdl import Rtl, generate
-from hwlut.verify import cocotb, tools, verilator
+from hwlut.verify import bench, cocotb, tools, verilator
 from hwlut.verify.beats import streams
 from hwlut.verify.blocks import Block
 from hwlut.verify.engine import Job
+from hwlut.verify.harness import Bench
 from hwlut.verify.stimulus import stimulus
+from hwlut.verify.verilated import build
 
 ECHO = """
 // Sends back what it gets, one cycle later; tuser 1..4 makes it break its promises.
@@ -102,7 +104,7 @@ def icarus(monkeypatch, need):
     def find(minimum=None):
         raise ToolError("verilator", "not found", "install it")
 
-    monkeypatch.setattr(cocotb, "find_verilator", find)
+    monkeypatch.setattr(bench, "find_verilator", find)
     return cocotb.run
 
 
@@ -320,6 +322,22 @@ def test_a_waveform_on_request(tmp_path, engine):
     path = tmp_path / "waves.vcd"
     assert hwlut.check(STEPS, engine, waves=path).ok
     assert "m_axis_tvalid" in path.read_text()
+
+
+def test_a_window_of_a_run(tmp_path, need):
+    need("g++", "verilator")
+    job = echo_job(0, 0.0)
+    with_count = "input m_axis_tready, output [7:0] activity);\n  assign activity = count;"
+    verilog = job.rtl.verilog.replace("input m_axis_tready);", with_count)
+    ports = [*job.rtl.description["ports"], port("activity", "output", 8)]
+    rtl = Rtl(verilog, job.rtl.description | {"ports": ports})
+    path, received, told = tmp_path / "waves.vcd", {"m_axis": np.zeros((200, 1), np.uint8)}, np.zeros(20, np.uint64)
+    with Bench(build(rtl, waves=True), waves=path) as bench:
+        ran = bench.run(job.inputs, received, {}, watchdog=99, linger=9, window=range(40, 60), activity=told)
+    assert ran.fault is None and ran.done["s_axis"] == 60  # one a cycle, and then it ends
+    assert told.tolist() == [*range(40, 60)]
+    times = [int(line[1:]) for line in path.read_text().splitlines() if line[:1] == "#"]
+    assert times == [*range(40 + 10 * 40, 40 + 10 * 60, 5)]  # behind four cycles of reset, of 10 each
 
 
 def test_wide_inputs_are_sampled_and_say_so():

@@ -1,12 +1,12 @@
 """Integer arithmetic on Amaranth values, mirroring `hwlut.fixed`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from amaranth.hdl import Array, Const, Module, Mux, Shape, Signal, Value, ValueLike
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Shape, Signal, Value, ValueLike
 
 from hwlut.fixed import Fixed, Rounding, signed_bits
 
-__all__ = ["named", "choose", "pick", "shift_left", "round_shift", "saturate"]
+__all__ = ["named", "choose", "pick", "select", "leading_one", "shift_left", "round_shift", "saturate"]
 
 
 def named(m: Module, name: str, value: ValueLike, shape: Shape | None = None) -> Signal:
@@ -34,6 +34,32 @@ def pick(index: Value, values: Sequence[Value]) -> Value:
     """``values[index]``, the last one beyond the end."""
     beyond = (1 << len(index)) - len(values)
     return Array([*values, *[values[-1]] * beyond])[index] if len(values) > 1 else values[0]
+
+
+def select(m: Module, name: str, index: Value, values: Mapping[int, Value], shape: Shape) -> Signal:
+    """``values[index]`` as a named wire; the last one where there is none."""
+    wire = Signal(shape, name=name)
+    *others, last = values.items()
+    with m.Switch(index):
+        for number, value in others:
+            with m.Case(number):
+                m.d.comb += wire.eq(value)
+        with m.Default():
+            m.d.comb += wire.eq(last[1])
+    return wire
+
+
+def leading_one(m: Module, name: str, value: Value) -> Value:
+    """Position of the highest one in `value`, unsigned, or 0 where there is none; wires are named after `name`."""
+    # By halves: yosys takes exponentially long for a switch over the places.
+    half = 1 << (len(value) - 1).bit_length() >> 1
+    position: list[Value] = []
+    while half:
+        above = named(m, f"{name}_{half}", value[half:].any())
+        value = Mux(above, value[half:], value[:half])
+        position.insert(0, above)
+        half >>= 1
+    return Cat(*position) if position else Const(0)
 
 
 def shift_left(value: Value, amount: int | Value) -> Value:

@@ -4,8 +4,8 @@ from typing import Any
 
 from amaranth.hdl import Module
 from amaranth.lib import wiring
-from amaranth.lib.wiring import In, Out
 
+from hwlut.hdl.axi import signature
 from hwlut.hdl.component import UnitComponent
 from hwlut.hdl.stream import Beat
 
@@ -24,9 +24,9 @@ class CombinationalTop(wiring.Component):
 
     def __init__(self, inner: UnitComponent):
         self.inner = inner
+        self.unit = inner.unit
         self.ports = [*self._ports(inner.input_beat, "input"), *self._ports(inner.output_beat, "output")]
-        flow = {"input": In, "output": Out}
-        super().__init__({port["name"]: flow[port["dir"]](port["width"]) for port in self.ports})
+        super().__init__(signature(self.ports))
 
     @staticmethod
     def _ports(beat: Beat, direction: str) -> list[dict[str, Any]]:

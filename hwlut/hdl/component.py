@@ -10,6 +10,7 @@ from amaranth.lib import wiring
 
 from hwlut.hdl.stream import Beat
 from hwlut.unit import Unit
+from hwlut.units.tile import Tile
 
 __all__ = ["UnitComponent", "component"]
 
@@ -78,6 +79,8 @@ def component(unit: Unit, *, scale: int | None = None, stages: int | None = None
 
     Raises ValueError for a unit that cannot become hardware, or not with these options.
     """
+    if isinstance(unit, Tile):
+        raise ValueError(f"Tile {unit.name!r} is no component: gen-rtl writes it, and run --tile runs programs on it")
     raise ValueError(f"{type(unit).__name__} {getattr(unit, 'name', '')!r} cannot become hardware")
 
 

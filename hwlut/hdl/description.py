@@ -2,13 +2,15 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, cast
 
 from hwlut.fields import shorten
 from hwlut.files import read_bytes
 from hwlut.hdl.axi import RESETS
+from hwlut.hdl.checks import check_integer, check_keys
+from hwlut.hdl.command_description import COMMAND_KEYS, beside_streams, check_commanded
 from hwlut.names import check_name
 from hwlut.unit import from_content
 from hwlut.units.reductions import MOST_PLACES
@@ -55,26 +57,32 @@ def read_description(path: Path) -> dict[str, Any]:
 
 
 def _check(content: Any) -> None:
-    given = [key for key in VARIANTS if isinstance(content, dict) and key in content]
-    _check_keys("RTL description", content, (*_KEYS, *given))
+    tile = isinstance(content, dict) and "tile" in content
+    given = COMMAND_KEYS if tile else [key for key in VARIANTS if isinstance(content, dict) and key in content]
+    check_keys("RTL description", content, (*_KEYS, *given))
     if content["schema"] != SCHEMA:
         raise ValueError(f"schema must be {SCHEMA}, not {shorten(content['schema'])}")
     check_name(content["module"], "module")
     if not isinstance(content["digest"], str) or not re.fullmatch("[0-9a-f]{64}", content["digest"]):
         raise ValueError(f"digest must be 64 hexadecimal digits, not {shorten(content['digest'])}")
     if content["scale"] is not None:
-        _check_integer("scale", content["scale"], 0, 62)
+        check_integer("scale", content["scale"], 0, 62)
     if content["reset"] is not None and content["reset"] not in RESETS:
         raise ValueError(f"reset must be one of {', '.join(RESETS)}, not {shorten(content['reset'])}")
     clocked = content["reset"] is not None
-    _check_integer("latency", content["latency"], int(clocked), _CYCLES_LIMIT if clocked else 0)
-    _check_integer("cycles_per_beat", content["cycles_per_beat"], 1, _CYCLES_LIMIT)
+    if not tile:
+        check_integer("latency", content["latency"], int(clocked), _CYCLES_LIMIT if clocked else 0)
+        check_integer("cycles_per_beat", content["cycles_per_beat"], 1, _CYCLES_LIMIT)
     if not isinstance(content["ports"], list):
         raise TypeError(f"ports must be a list, not {shorten(content['ports'])}")
     for port in content["ports"]:
         _check_port(port)
+    if tile:
+        check_commanded(content)
+        _check_streams(content, beside_streams({port["name"]: port for port in content["ports"]}))
+        return
     if clocked:
-        _check_streams(content)
+        _check_streams(content, set())
     else:
         _check_plain(content)
     _check_sum(content)
@@ -84,30 +92,20 @@ def _check(content: Any) -> None:
         _check_stream_rows(content["stream_rows"])
 
 
-def _check_keys(label: str, value: Any, keys: tuple[str, ...]) -> None:
-    if not isinstance(value, dict) or set(value) != set(keys):
-        raise ValueError(f"{label} must be an object of {', '.join(keys)}, not {shorten(value)}")
-
-
-def _check_integer(label: str, value: Any, low: int, high: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise ValueError(f"{label} must be an integer from {low} to {high}, not {shorten(value)}")
-
-
 def _check_port(port: Any) -> None:
-    _check_keys("port", port, _PORT_KEYS)
+    check_keys("port", port, _PORT_KEYS)
     name = check_name(port["name"], "port name")
     if port["dir"] not in ("input", "output"):
         raise ValueError(f"{name} dir must be input or output, not {shorten(port['dir'])}")
-    _check_integer(f"{name} width", port["width"], 1, _WIDTH_LIMIT)
+    check_integer(f"{name} width", port["width"], 1, _WIDTH_LIMIT)
     if not isinstance(port["fields"], list):
         raise TypeError(f"{name} fields must be a list, not {shorten(port['fields'])}")
     end = 0
     for field in port["fields"]:
-        _check_keys(f"{name} field", field, _FIELD_KEYS)
+        check_keys(f"{name} field", field, _FIELD_KEYS)
         label = f"{name} field {check_name(field['name'], 'field name')}"
-        _check_integer(f"{label} bits", field["bits"], 1, 64)
-        _check_integer(f"{label} lsb", field["lsb"], end, port["width"] - field["bits"])
+        check_integer(f"{label} bits", field["bits"], 1, 64)
+        check_integer(f"{label} lsb", field["lsb"], end, port["width"] - field["bits"])
         if field["lsb"] % 8:
             raise ValueError(f"{label} lsb must be a multiple of 8, not {field['lsb']}")
         end = field["lsb"] + field["bits"]
@@ -116,7 +114,7 @@ def _check_port(port: Any) -> None:
         fracs = field["frac"] if isinstance(field["frac"], list) else [field["frac"]]
         for frac in fracs:
             if frac is not None:
-                _check_integer(f"{label} frac", frac, 0, 64)
+                check_integer(f"{label} frac", frac, 0, 64)
 
 
 def _check_plain(content: Mapping[str, Any]) -> None:
@@ -129,8 +127,8 @@ def _check_plain(content: Mapping[str, Any]) -> None:
             raise ValueError(f"{port['name']} must be one field of its name and width where there is no reset")
 
 
-def _check_streams(content: Mapping[str, Any]) -> None:
-    """clk, the reset and complete streams, each port once, and nothing else."""
+def _check_streams(content: Mapping[str, Any], others: Collection[str]) -> None:
+    """clk, the reset and complete streams, each port once, and nothing else but what is in `others`."""
     ports = {port["name"]: port for port in content["ports"]}
     if len(ports) != len(content["ports"]):
         raise ValueError("port names must differ")
@@ -140,7 +138,7 @@ def _check_streams(content: Mapping[str, Any]) -> None:
     directions: dict[str, str] = {}
     for name, port in ports.items():
         stream, _, role = name.rpartition("_")
-        if name in ("clk", content["reset"]):
+        if name in ("clk", content["reset"], *others):
             continue
         if not stream or role not in (*_HANDSHAKE, *_PAYLOAD):
             raise ValueError(f"port {name} must be clk, the reset or a part of a stream")
@@ -173,30 +171,30 @@ def _check_sum(content: Mapping[str, Any]) -> None:
         missing = "stream_rows" if "m_axis_tlast" in ends else "sum"
         raise ValueError(f"{missing} must be given with {' and '.join(ends)}")
     if "sum" in content:
-        _check_keys("sum", content["sum"], _SUM_KEYS)
-        _check_integer("sum terms", content["sum"]["terms"], 1, _TERMS_LIMIT)
+        check_keys("sum", content["sum"], _SUM_KEYS)
+        check_integer("sum terms", content["sum"]["terms"], 1, _TERMS_LIMIT)
         summed_requantize(content["sum"])
 
 
 def _check_stream_rows(rows: Any) -> None:
-    _check_keys("stream_rows", rows, _STREAM_ROWS_KEYS)
-    _check_integer("stream_rows most", rows["most"], 1, MOST_PLACES)
-    _check_integer("stream_rows least", rows["least"], 1, rows["most"])
-    _check_integer("stream_rows passes", rows["passes"], 1, _PASSES_LIMIT)
+    check_keys("stream_rows", rows, _STREAM_ROWS_KEYS)
+    check_integer("stream_rows most", rows["most"], 1, MOST_PLACES)
+    check_integer("stream_rows least", rows["least"], 1, rows["most"])
+    check_integer("stream_rows passes", rows["passes"], 1, _PASSES_LIMIT)
 
 
 def _check_rows(content: Mapping[str, Any]) -> None:
     if content["reset"] is None:
         raise ValueError("rows must be given with a reset")
     rows = content["rows"]
-    _check_keys("rows", rows, _ROWS_KEYS)
+    check_keys("rows", rows, _ROWS_KEYS)
     for key in _ROWS_KEYS[:-1]:
-        _check_integer(f"rows {key}", rows[key], 1, _CYCLES_LIMIT)
+        check_integer(f"rows {key}", rows[key], 1, _CYCLES_LIMIT)
     loads = any(port["name"] == "s_axis_load_tlast" for port in content["ports"])
     if loads != (rows["load_cycles"] is not None):
         raise ValueError(f"rows load_cycles must be {'given with' if loads else 'null without'} s_axis_load")
     if loads:
-        _check_integer("rows load_cycles", rows["load_cycles"], 1, _LOAD_LIMIT)
+        check_integer("rows load_cycles", rows["load_cycles"], 1, _LOAD_LIMIT)
 
 
 def summed_requantize(sum: Mapping[str, Any]) -> Requantize | None:

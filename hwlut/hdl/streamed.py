@@ -7,7 +7,7 @@ from amaranth.hdl import Instance, Module
 
 from hwlut.hdl.axi import AxiTop
 from hwlut.hdl.component import UnitComponent, component
-from hwlut.hdl.emit import Rtl, convert, describe
+from hwlut.hdl.emit import Rtl, describe, text_of
 from hwlut.hdl.stream import Beat, BeatField
 from hwlut.unit import Unit
 
@@ -41,7 +41,7 @@ def streamed(unit: Unit, rtl: Rtl) -> Rtl:
     top = AxiTop(_Streamed(unit, rtl.description), "rst")
     description = describe(f"{rtl.description['module']}_stream", unit, top)
     return Rtl(
-        convert(top, description) + rtl.verilog,
+        text_of(top, description) + rtl.verilog,
         description,
         rtl.design and (lambda: AxiTop(component(unit, combinational=True), "rst")),
     )

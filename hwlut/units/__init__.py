@@ -11,6 +11,7 @@ from hwlut.units.ports import Port
 from hwlut.units.program import Program
 from hwlut.units.pwl import Pwl, Symmetry
 from hwlut.units.requantize import Requantize
+from hwlut.units.tile import Operation, Tile
 
 _NODES = applied, movement, operations, patches, products, reductions  # registered by being imported
 
@@ -27,6 +28,8 @@ __all__ = [
     "Multiplier",
     "Port",
     "Program",
+    "Operation",
     "Requantize",
+    "Tile",
     "load",
 ]

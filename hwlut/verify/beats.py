@@ -10,9 +10,12 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Stream", "streams"]
+__all__ = ["ROLES", "Stream", "streams"]
 
-_HANDSHAKE = ("tvalid", "tready")
+_PAYLOAD = ("tdata", "tuser", "tlast")
+
+ROLES = (*_PAYLOAD, "tvalid", "tready")
+"""What the names of a stream's ports end with."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,6 @@ def streams(description: Mapping[str, Any]) -> dict[str, Stream]:
     payload: dict[str, list[Mapping[str, Any]]] = {}
     for port in description["ports"]:
         name, _, role = port["name"].rpartition("_")
-        if name and role not in _HANDSHAKE:
+        if name and role in _PAYLOAD:
             payload.setdefault(name, []).append(port)
     return {name: Stream(name, ports[0]["dir"] == "input", tuple(ports)) for name, ports in payload.items()}

@@ -2,7 +2,6 @@
 
 import dataclasses
 import importlib
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +11,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hwlut.errors import ToolError
-from hwlut.files import write_atomic
 from hwlut.unit import Unit
 from hwlut.units.lut_matmul import LutMatmul
 from hwlut.units.multiplier import Multiplier
@@ -20,7 +18,8 @@ from hwlut.units.program import Program
 from hwlut.verify import rows as _rows  # noqa: F401 (a kind's module registers its vectors)
 from hwlut.verify.programs import tapped
 from hwlut.verify.report import Pass, Report
-from hwlut.verify.stimulus import Stimulus, check_device, stimulus
+from hwlut.verify.stimulus import Stimulus, check_device, check_seed, stimulus
+from hwlut.verify.waves import check_place, recorded
 
 if TYPE_CHECKING:
     from hwlut.hdl import Rtl
@@ -40,8 +39,6 @@ _SIMULATORS = {  # what runs Verilog, and the (idle, stall) chances it is run wi
 }
 ENGINES = (*_SIMULATORS, *SOFTWARE)
 """Everything that computes a unit."""
-
-_SEEDS = 1 << 31
 
 
 @dataclass(kw_only=True)
@@ -122,12 +119,8 @@ def check(
     start = time.perf_counter()
     if not isinstance(unit, Unit):
         raise TypeError(f"check unit must be a unit, not {type(unit).__name__}")
-    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < _SEEDS:
-        raise ValueError(f"seed must be an integer from 0 to {_SEEDS - 1}, not {seed!r}")
-    if waves is not None and (
-        not Path(waves).name or Path(waves).is_dir() or not Path(waves).resolve().parent.is_dir()
-    ):
-        raise ValueError(f"waves must be a file in a folder that is there, not {str(waves)!r}")
+    check_seed(seed)
+    check_place("waves", waves)
     found = _Findings()
     covered: Stimulus | Plan  # what the report says of the vectors
     for label, value, known in (("engine", engine, ENGINES), ("against", against, SOFTWARE)):
@@ -153,11 +146,8 @@ def check(
             rtl = streamed(unit, rtl)
         scale = rtl.description["scale"]
         planned = covered = plan(computed, rtl.description, against, seed, short=engine != "verilator")
-        with tempfile.TemporaryDirectory(prefix="hwlut-waves-") as folder:
-            trace = None if waves is None else Path(folder) / "waves"
+        with recorded(waves) as trace:
             _simulate(found, planned.runs, engine, rtl, seed, trace)
-            if trace is not None:
-                write_atomic(Path(str(waves)), trace.read_bytes())
     return Report(
         unit=unit.name,
         schema=unit.schema,

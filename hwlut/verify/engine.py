@@ -17,7 +17,7 @@ _WATCHDOG_CYCLES = 1024
 def watchdog(description: Mapping[str, Any]) -> int:
     """Cycles without a transfer that count as a hang of the design of a description: of rows, a row in every pass."""
     rows = description.get("stream_rows", {"most": 0, "passes": 0})
-    return _WATCHDOG_CYCLES + 4 * int(description["latency"]) + int(rows["most"] * rows["passes"])
+    return _WATCHDOG_CYCLES + 4 * int(description["latency"] or 0) + int(rows["most"] * rows["passes"])
 
 
 def stopped(stream: str, done: int, count: int) -> str:
@@ -54,6 +54,7 @@ class Job:
     idle, stall: chance of an input pausing, of an output refusing, in a cycle.
     seed: of the random stalls and of the registers' state before reset.
     interrupt: beats of the first input after which the batch engine resets the design and begins anew; 0 for never.
+    quiet: cycles that the batch engine waits for a transfer beyond what the description says.
     waves: where to write a waveform, or None.
     """
 
@@ -65,6 +66,7 @@ class Job:
     stall: float = 0.0
     seed: int = 0
     interrupt: int = 0
+    quiet: int = 0
     waves: Path | None = None
 
 

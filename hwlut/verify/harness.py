@@ -13,9 +13,11 @@ import numpy as np
 
 from hwlut.verify.engine import stopped, surplus, unstable
 
-__all__ = ["Bench", "Ran"]
+__all__ = ["WHOLE", "Bench", "Ran"]
 
 _HANG, _SURPLUS, _UNSTABLE, _FATAL = 1, 2, 3, 4  # HwlutFault
+
+WHOLE = range(0, (1 << 63) - 1)
 
 _Arrays = Mapping[str, np.ndarray]
 
@@ -36,6 +38,9 @@ class _Options(ctypes.Structure):
         ("watchdog", ctypes.c_uint64),
         ("linger", ctypes.c_uint64),
         ("interrupt", ctypes.c_uint64),
+        ("first", ctypes.c_uint64),
+        ("end", ctypes.c_uint64),
+        ("activity", ctypes.c_void_p),
     ]
 
 
@@ -100,21 +105,27 @@ class Bench:
         idle: float = 0.0,
         stall: float = 0.0,
         interrupt: int = 0,
+        window: range = WHOLE,
+        activity: np.ndarray | None = None,
     ) -> Ran:
         """Reset the design, send beats and receive as many as there is room for. A bench with a fault is to be closed.
 
         Parameters
         ----------
         sent, received: uint8 (beats, bytes), contiguous, of every stream in the order of the design's ports.
-        times: int64 (beats,), where the cycle of each beat is to be written, for none or all of the streams.
+        times: int64 (beats,), where the cycle of each beat is to be written, for none, some or all of the streams.
         watchdog, linger: cycles without a transfer that are a hang; to watch for beats too many after the last one.
         idle, stall, interrupt: as in `hwlut.verify.engine.Job`.
+        window: the cycles of which a waveform is kept; the run ends with them.
+        activity: uint64 (cycles of the window,), where what the port of that name says is to be written.
         """
         sources, sinks = (
             (_Stream * len(arrays))(*(_stream(beats, times.get(name)) for name, beats in arrays.items()))
             for arrays in (sent, received)
         )
-        options = _Options(round(idle * 256), round(stall * 256), watchdog, linger, interrupt)
+        written = None if activity is None else activity.ctypes.data
+        chances = round(idle * 256), round(stall * 256)
+        options = _Options(*chances, watchdog, linger, interrupt, window.start, window.stop, written)
         outcome = _Outcome()
         self._library.hwlut_run(self._held, sources, sinks, options, outcome)
         done = {name: stream.done for name, stream in zip((*sent, *received), (*sources, *sinks))}

@@ -19,6 +19,7 @@ __all__ = [
     "EXHAUSTIVE_LIMIT",
     "Stimulus",
     "check_device",
+    "check_seed",
     "codes_of",
     "coverage",
     "draw",
@@ -232,6 +233,12 @@ def inner(unit: Multiplier, engine: str, a: np.ndarray, b: np.ndarray) -> np.nda
         for x, y in zip(left.split(_BATCH), right.split(_BATCH))
     ]
     return torch.cat(parts).to(torch.int64).numpy()
+
+
+def check_seed(seed: int, seeds: int = 1 << 31) -> None:
+    """ValueError for what is no seed below `seeds`."""
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < seeds:
+        raise ValueError(f"seed must be an integer from 0 to {seeds - 1}, not {seed!r}")
 
 
 def check_device(engine: str) -> None:

@@ -10,13 +10,14 @@ from hwlut.errors import ToolError
 from hwlut.files import build_once, digest_of
 from hwlut.hdl import Rtl
 from hwlut.share import share
-from hwlut.verify.beats import Stream, streams
+from hwlut.verify.beats import ROLES, Stream, streams
 from hwlut.verify.tools import Verilator, compiler, find_verilator, run_tool
 
 __all__ = ["build"]
 
 _FLAGS = ["-std=c++17", "-O3", "-fPIC", "-DVL_USER_FATAL"]
 _VERILATE = ["--cc", "--prefix", "Vtop", "-O3", "--x-initial", "unique", "-Wno-fatal", "-Wno-lint", "-Wno-style"]
+_TRACED = ["-DHWLUT_WAVES", "-DVM_TRACE=1", "-O1"]  # half the time to compile, which is most of it
 _PORT = re.compile(r"VL_(IN|OUT)(?:8|16|64|W)?\(&(\w+),(\d+),(\d+)")
 
 
@@ -32,10 +33,17 @@ def _ports_header(rtl: Rtl) -> str:
         f"inline void set_reset(Model &m, bool on) {{ m.{reset} = {'!on' if reset == 'aresetn' else 'on'}; }}",
     ]
     found = streams(rtl.description).values()
+    driven = {"clk", reset, *(f"{stream.name}_{role}" for stream in found for role in ROLES)}
+    rest = [each["name"] for each in rtl.description["ports"] if each["dir"] == "input" and each["name"] not in driven]
+    lines.append(f"inline void rest(Model &m) {{ {' '.join(f'm.{name} = 0;' for name in rest) or '(void)m;'} }}")
     for stream in found:
         lines += _stream_struct(stream)
     for group, input in (("Inputs", True), ("Outputs", False)):
         lines.append(f"using {group} = std::tuple<{', '.join(s.name for s in found if s.input == input)}>;")
+    activity = any(port["name"] == "activity" for port in rtl.description["ports"])
+    lines.append(
+        f"inline uint64_t activity(const Model &{'m' * activity}) {{ return {'m.activity' if activity else 0}; }}"
+    )
     return "\n".join(lines) + "\n"
 
 
@@ -112,7 +120,8 @@ def build(rtl: Rtl, waves: bool = False) -> Path:
     module = rtl.description["module"]
     tools = (str(tool), str(tool.root), version, _FLAGS, _VERILATE)
     ports = {port["name"]: (port["dir"], port["width"]) for port in rtl.description["ports"]}
-    key = digest_of(rtl.verilog, module, header, ports, harness.read_bytes(), *tools, waves)
+    traced = _TRACED if waves else []
+    key = digest_of(rtl.verilog, module, header, ports, harness.read_bytes(), *tools, traced)
 
     def verilate(folder: Path) -> None:
         (folder / "top.v").write_text(rtl.verilog)
@@ -130,9 +139,8 @@ def build(rtl: Rtl, waves: bool = False) -> Path:
         (folder / "all.cpp").write_text("".join(f'#include "{part}"\n' for part in parts))
         includes = [f"-I{folder}", f"-I{folder}/model", f"-I{tool.root}/include", f"-I{tool.root}/include/vltstd"]
         objects = [str(path) for path in _runtime(tool, waves)]
-        define = ["-DHWLUT_WAVES", "-DVM_TRACE=1"] if waves else []
         sources = [str(folder / "all.cpp"), *objects, "-lpthread"]
-        error = _compile([command, *_FLAGS, "-shared", *define, *includes, *sources, "-o", str(folder / "top.so")])
+        error = _compile([command, *_FLAGS, "-shared", *traced, *includes, *sources, "-o", str(folder / "top.so")])
         if error is not None:
             raise ValueError(f"Verilog of {module} cannot be compiled: {error.replace(f'{folder}/', '')}")
 

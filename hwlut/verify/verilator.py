@@ -31,7 +31,7 @@ def _run(job: Job) -> Outcome:
     times = {name: np.zeros(0 if job.independent else len(beats), np.int64) for name, beats in both}
     split = job.independent and job.waves is None and min(job.expected.values()) >= _PARALLEL_BEATS
     parts = (os.cpu_count() or 1) if split else 1
-    cycles = watchdog(job.rtl.description)
+    cycles = watchdog(job.rtl.description) + job.quiet
 
     def run_part(part: int) -> Ran:
         def share_of(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -6,16 +6,20 @@ from hwlut.verify.synthesis.batch import synthesize_each
 from hwlut.verify.synthesis.compare import Candidate, Comparison, compare, picture
 from hwlut.verify.synthesis.flow import TARGETS, Netlist, map_verilog
 from hwlut.verify.synthesis.liberty import Liberty
+from hwlut.verify.synthesis.modules import Hierarchy, Part, map_modules
 from hwlut.verify.synthesis.synthesize import Synthesis, synthesize
 
 __all__ = [
     "TARGETS",
     "Candidate",
     "Comparison",
+    "Hierarchy",
     "Liberty",
     "Netlist",
+    "Part",
     "Synthesis",
     "compare",
+    "map_modules",
     "map_verilog",
     "picture",
     "synthesize",

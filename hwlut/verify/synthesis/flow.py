@@ -4,7 +4,7 @@ import json
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -16,10 +16,21 @@ from hwlut.verify.synthesis import ram
 from hwlut.verify.synthesis.liberty import Liberty
 from hwlut.verify.tools import run_tool
 
-__all__ = ["TARGETS", "Netlist", "find_yosys", "map_verilog"]
+__all__ = [
+    "TARGETS",
+    "WRITE_MAPPED",
+    "Netlist",
+    "counted",
+    "find_sta",
+    "find_yosys",
+    "map_steps",
+    "map_verilog",
+    "run_yosys",
+    "timed",
+]
 
 _MINIMUM = (0, 23)
-_ABC = "+strash;&get,-n;&fraig,-x;&put;scorr;dc2;dretime;strash;&get,-n;&dch,-f;&nf;&put;topo;stime,-p"
+_ABC = "+strash;&get,-n;&fraig,-x,-C,100;&put;scorr;dc2;dretime;strash;&get,-n;&dch,-f;&nf;&put;topo;stime,-p"
 
 _CELLS = [
     "read_verilog -lib ram_cell.v",
@@ -48,8 +59,12 @@ _MODELS = {
     "xilinx": ["read_verilog -defer +/xilinx/cells_sim.v"],
 }
 
-# OpenSTA's clock is this slow, ns: no path misses it, and what it leaves over is slack.
-_PERIOD = 1000
+WRITE_MAPPED = "write_verilog -noattr -noexpr -nohex -nodec -simple-lhs mapped.v"
+"""The netlist as instances of cells; OpenSTA assigns no concatenation."""
+
+# OpenSTA's clock, ns: with a slow one the worst path is one of half a period, where there is one, with a fast one the
+# longest of all.
+_PERIODS = (1000, 0.01)
 
 
 @dataclass(frozen=True)
@@ -103,11 +118,16 @@ def find_yosys() -> tuple[str, str]:
 
 
 @cache
-def _find_sta() -> tuple[str, str] | None:
+def find_sta() -> tuple[str, str] | None:
     """The command and version of OpenSTA, where it is installed."""
     command = shutil.which("sta")
     version = run_tool([command, "-version"]).stdout.strip() if command else ""
     return (command, f"OpenSTA {version}") if command and re.fullmatch(r"\d+\.\d+\.\d+", version) else None
+
+
+def map_steps(target: str, module: str) -> list[str]:
+    """What yosys does to a module that was read."""
+    return [step.format(top=module) for step in _MAP[target]]
 
 
 def map_verilog(verilog: str, module: str, target: str = "liberty", liberty: Liberty | None = None) -> Netlist:
@@ -128,9 +148,8 @@ def map_verilog(verilog: str, module: str, target: str = "liberty", liberty: Lib
     yosys, version = find_yosys()
     if target == "liberty" and liberty is None:
         liberty = Liberty.read()
-    sta = _find_sta() if liberty else None
+    sta = find_sta() if liberty else None
     tools = [version, *([sta[1]] if sta else [])]
-    steps = [step.format(top=module) for step in _MAP[target]]
     models = [
         "design -reset",
         "read_verilog mapped.v",
@@ -142,9 +161,9 @@ def map_verilog(verilog: str, module: str, target: str = "liberty", liberty: Lib
     ]
     script = [
         "read_verilog design.v",
-        *steps,
+        *map_steps(target, module),
         "write_json cells.json",
-        "write_verilog -noattr -noexpr -nohex -nodec -simple-lhs mapped.v",  # OpenSTA assigns no concatenation
+        WRITE_MAPPED,
         *models,
         "write_verilog -noattr flat.v",
     ]
@@ -159,11 +178,11 @@ def map_verilog(verilog: str, module: str, target: str = "liberty", liberty: Lib
                 (work / file).write_text(text)
             if liberty:
                 (work / "cells.lib").symlink_to(liberty.path.resolve())
-            log = _run_yosys(yosys, script, module, work, liberty)
+            log = run_yosys(yosys, script, module, work, liberty)
             design = json.loads((work / "cells.json").read_text())
-            found = _counted(design, module, target, liberty)
+            found = counted(design, module, target, liberty)
             clocked = "clk" in design["modules"][module]["ports"]
-            found |= _timed(log, sta, module, clocked, work) if liberty else {"delay": None, "delay_by": None}
+            found |= timed(log, sta, module, clocked, work) if liberty else {"delay": None, "delay_by": None}
             (folder / "netlist.json").write_text(json.dumps(found))
             for file in ("mapped.v", "flat.v"):
                 shutil.copyfile(work / file, folder / file)
@@ -178,7 +197,7 @@ def map_verilog(verilog: str, module: str, target: str = "liberty", liberty: Lib
     )
 
 
-def _run_yosys(command: str, script: list[str], module: str, folder: Path, liberty: Liberty | None) -> str:
+def run_yosys(command: str, script: list[str], module: str, folder: Path, liberty: Liberty | None) -> str:
     """What yosys says of `script`; ValueError with its first error."""
     (folder / "script.ys").write_text("\n".join(script) + "\n")
     done = run_tool([command, "script.ys"], cwd=folder)
@@ -190,16 +209,22 @@ def _run_yosys(command: str, script: list[str], module: str, folder: Path, liber
     return done.stdout
 
 
+_EDGE = r"^ *-?[\d.]+ +([\d.]+) +clock clk \((?:rise|fall) edge\)$"
+_PATH = re.compile(rf"{_EDGE}.*?{_EDGE}.*?^ *(-?[\d.]+) +slack", re.MULTILINE | re.DOTALL)
+"""A path that OpenSTA reports: the times of the edges where it begins and must end, and its slack."""
+
 _KINDS = {  # of the cells of FPGAs
     "registers": r"SB_DFF\w*|FD[CPRS]E(_1)?",
     "luts": r"SB_LUT4|LUT[1-6]",
 }
 
 
-def _counted(design: Mapping[str, Any], module: str, target: str, liberty: Liberty | None) -> dict[str, Any]:
-    """Cells of the mapped netlist, and their area."""
+def counted(
+    design: Mapping[str, Any], module: str, target: str, liberty: Liberty | None, inner: Collection[str] = ()
+) -> dict[str, Any]:
+    """Cells of the mapped netlist of `module`, without instances of `inner`, and their area."""
     cells: dict[str, int] = {}
-    found = design["modules"][module]["cells"]
+    found = {name: cell for name, cell in design["modules"][module]["cells"].items() if cell["type"] not in inner}
     for cell in found.values():
         cells[cell["type"]] = cells.get(cell["type"], 0) + 1
     cells = dict(sorted(cells.items()))
@@ -215,31 +240,42 @@ def _counted(design: Mapping[str, Any], module: str, target: str, liberty: Liber
         gate_equivalents = area / liberty.areas[liberty.gate] if liberty.gate else None
         matches["registers"] = liberty.registers.__contains__
     kinds = {kind: sum(count for cell, count in cells.items() if match(cell)) for kind, match in matches.items()}
-    return {"cells": cells, **kinds, "area": area, "gate_equivalents": gate_equivalents, "ram_bits": ram.bits(found)}
+    return {
+        "cells": cells,
+        **kinds,
+        "area": area,
+        "gate_equivalents": gate_equivalents,
+        "ram_bits": sum(ram.held(found).values()),
+    }
 
 
-def _timed(log: str, sta: tuple[str, str] | None, module: str, clocked: bool, folder: Path) -> dict[str, Any]:
+def timed(log: str, sta: tuple[str, str] | None, module: str, clocked: bool, folder: Path) -> dict[str, Any]:
     """The shortest clock period, ns: by OpenSTA from and to registers and ports, else abc's for the logic alone."""
     if sta is None:
         estimates = re.findall(r"^ABC:.*\bDelay =\s*([\d.]+) ps", log, re.MULTILINE)
         longest = max(map(float, estimates), default=None)
         return {"delay": longest and longest / 1000, "delay_by": "abc, logic alone" if longest else None}
     command, version = sta
-    lines = [
-        "read_liberty cells.lib",
-        "read_verilog timed.v",
-        f"link_design {module}",
-        f"create_clock -name clk -period {_PERIOD}" + (" [get_ports clk]" if clocked else ""),
-        "set_input_delay 0 -clock clk [all_inputs]",
-        "set_output_delay 0 -clock clk [all_outputs]",
-        "report_checks -path_delay max -digits 4",
-    ]
+    lines = ["read_liberty cells.lib", "read_verilog timed.v", f"link_design {module}"]
+    for period in _PERIODS:
+        lines += [
+            f"create_clock -name clk -period {period}" + (" [get_ports clk]" if clocked else ""),
+            "set_input_delay 0 -clock clk [all_inputs]",
+            "set_output_delay 0 -clock clk [all_outputs]",
+            "report_checks -path_delay max -digits 4",
+        ]
     (folder / "timed.v").write_text(ram.plain((folder / "mapped.v").read_text()))
     (folder / "delay.tcl").write_text("\n".join(lines) + "\n")
     done = run_tool([command, "-no_splash", "-exit", "delay.tcl"], cwd=folder)
     told = done.stdout + done.stderr
-    slack = re.search(r"^\s*(-?[\d.]+)\s+slack", told, re.MULTILINE)
-    if slack is None or "Error:" in told:  # it reports after an error, too
+    paths = _PATH.findall(told)
+    if not paths and "No paths found" in told:
+        return {"delay": None, "delay_by": version}
+    if len(paths) < len(_PERIODS) or "Error:" in told:  # it reports after an error, too
         error = next((line for line in told.splitlines() if "Error:" in line), "no path found")
         raise ToolError("sta", f"failed on {module}: {error}", "check its installation and the liberty file")
-    return {"delay": round(_PERIOD - float(slack[1]), 4), "delay_by": version}
+    needs = []
+    for period, path in zip(_PERIODS, paths):
+        begin, end, slack = map(float, path)
+        needs.append((end - begin - slack) * period / (end - begin))
+    return {"delay": round(max(needs), 4), "delay_by": version}

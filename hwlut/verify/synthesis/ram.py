@@ -4,15 +4,15 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["CELL", "FILES", "bits", "plain"]
+__all__ = ["CELL", "FILES", "held", "plain"]
 
 CELL = "hwlut_ram"
-"""The cell that stands for a RAM of one write and one registered read port."""
+"""The cell that stands for a RAM of one write port, with an enable of each bit, and one registered read port."""
 
 _PORTS = """\
 module hwlut_ram #(parameter WIDTH = 1, parameter SIZE = 1, parameter ABITS = 1) (
     input clk, input read, input [ABITS-1:0] read_at, output {kind} [WIDTH-1:0] word,
-    input write, input [ABITS-1:0] write_at, input [WIDTH-1:0] written
+    input [WIDTH-1:0] write, input [ABITS-1:0] write_at, input [WIDTH-1:0] written
 );
 """
 
@@ -22,7 +22,7 @@ _MODEL = (
     reg [WIDTH-1:0] words [SIZE-1:0];
     always @(posedge clk) begin
         if (read) word <= words[read_at];
-        if (write) words[write_at] <= written;
+        words[write_at] <= (words[write_at] & ~write) | (written & write);
     end
 endmodule
 """
@@ -59,11 +59,17 @@ module hwlut_mem (RD_CLK, RD_EN, RD_ARST, RD_SRST, RD_ADDR, RD_DATA, WR_CLK, WR_
     input [WR_PORTS*WIDTH-1:0] WR_EN, WR_DATA;
     input [WR_PORTS*ABITS-1:0] WR_ADDR;
     wire _TECHMAP_FAIL_ =
-        RD_PORTS != 1 || WR_PORTS != 1 || RD_CLK_ENABLE != 1 || OFFSET != 0 || RD_TRANSPARENCY_MASK != 0;
-    hwlut_ram #(.WIDTH(WIDTH), .SIZE(SIZE), .ABITS(ABITS)) ram (
-        .clk(RD_CLK), .read(RD_EN), .read_at(RD_ADDR), .word(RD_DATA),
-        .write(WR_EN[0]), .write_at(WR_ADDR), .written(WR_DATA)
-    );
+        WR_PORTS != 1 || RD_CLK_ENABLE != {RD_PORTS{1'b1}} || OFFSET != 0 || RD_TRANSPARENCY_MASK != 0;
+    genvar port;
+    generate
+        for (port = 0; port < RD_PORTS; port = port + 1) begin : copies
+            hwlut_ram #(.WIDTH(WIDTH), .SIZE(SIZE), .ABITS(ABITS)) ram (
+                .clk(RD_CLK[port]), .read(RD_EN[port]),
+                .read_at(RD_ADDR[port*ABITS +: ABITS]), .word(RD_DATA[port*WIDTH +: WIDTH]),
+                .write(WR_EN), .write_at(WR_ADDR), .written(WR_DATA)
+            );
+        end
+    endgenerate
 endmodule
 """
 
@@ -72,13 +78,17 @@ FILES = {
     "ram_map.v": _MAP,
     "ram_model.v": _MODEL,
 }
-"""What yosys reads: the cell's ports, what becomes one, and what it does."""
+"""What yosys reads: the cell's ports, what becomes one for each of its read ports, and what it does."""
 
 
-def bits(cells: Mapping[str, Any]) -> int:
-    """Bits of all RAM in the cells of a netlist in yosys's JSON."""
-    held = [cell["parameters"] for cell in cells.values() if cell["type"] == CELL]
-    return sum(int(each["WIDTH"], 2) * int(each["SIZE"], 2) for each in held)
+def held(cells: Mapping[str, Any]) -> dict[str, int]:
+    """Bits of the RAM in the cells of a netlist in yosys's JSON, by the name of its memory: of all copies of that."""
+    found: dict[str, int] = {}
+    for name, cell in cells.items():
+        if cell["type"] == CELL:
+            memory, given = name.partition(".copies[")[0], cell["parameters"]
+            found[memory] = found.get(memory, 0) + int(given["WIDTH"], 2) * int(given["SIZE"], 2)
+    return found
 
 
 def plain(netlist: str) -> str:
