@@ -7,7 +7,23 @@ from collections.abc import Sequence
 import typer
 from typer.exceptions import TyperException
 
-from hwlut.cli import compress, eval, export, fit, gen_rtl, import_, info, lutnn, plot, reduce, run, search, sim, synth
+from hwlut.cli import (
+    compress,
+    eval,
+    export,
+    fit,
+    gen_rtl,
+    import_,
+    info,
+    lutnn,
+    plot,
+    reduce,
+    run,
+    search,
+    sim,
+    synth,
+    tile,
+)
 from hwlut.cli.screen import note
 from hwlut.errors import ToolError
 
@@ -19,6 +35,7 @@ app.command("fit")(fit.fit)
 app.command("import")(import_.import_)
 app.command("export")(export.export)
 app.command("reduce")(reduce.reduce)
+app.command("tile")(tile.tile)
 app.command("gen-rtl")(gen_rtl.gen_rtl)
 app.command("sim")(sim.sim)
 app.command("synth")(synth.synth)
@@ -55,4 +72,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         note(f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error))
     except (TypeError, ValueError, ToolError) as error:
         note(str(error))
+    except MemoryError as error:
+        note(str(error) or "more memory is needed than there is")
     return 2

@@ -1,7 +1,7 @@
 """hwlut gen-rtl: from a table to Verilog."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -21,6 +21,10 @@ from hwlut.cli.form import (
 )
 from hwlut.cli.screen import columns, emit
 from hwlut.cli.table import Json, Scale, TablePath, open_table, writing
+
+if TYPE_CHECKING:
+    from hwlut import units
+    from hwlut.hdl import Rtl
 
 __all__ = ["gen_rtl"]
 
@@ -44,11 +48,11 @@ def gen_rtl(
     force: Annotated[bool, typer.Option("--force", help="Overwrite files of another unit or form.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Write NAME.v and NAME.rtl.json, which describes its ports.
+    """Write NAME.v and NAME.rtl.json, which describes its ports; of a tile also NAME.h and NAME_registers.md.
 
     A table with several scales takes the scale with each beat unless --scale fixes it.
     """
-    from hwlut.hdl import generate
+    from hwlut import units
 
     opened = open_table(table)
     form = chosen_form(
@@ -64,11 +68,16 @@ def gen_rtl(
         tile=tile,
         encoders=encoders,
     )
-    rtl = generate(opened.unit, scale=scale, reset=reset, **form)
+    if isinstance(opened.unit, units.Tile):
+        rtl = _of_tile(opened.unit, reset, form if scale is None else {"scale": scale} | form)
+    else:
+        from hwlut.hdl import generate
+
+        rtl = generate(opened.unit, scale=scale, reset=reset, **form)
     with writing(folder):
-        verilog, description = rtl.save(folder, force=force)
+        paths = {kind: str(path) for kind, path in zip(rtl.ENDS, rtl.save(folder, force=force))}
     if as_json:
-        emit(opened.source | {"verilog": str(verilog), "description": str(description), "rtl": rtl.description})
+        emit(opened.source | paths | {"rtl": rtl.description})
         return
     told = {key: rtl.description[key] for key in ("module", "scale", "reset", "latency", "cycles_per_beat")}
     if "rows" in rtl.description:
@@ -77,7 +86,16 @@ def gen_rtl(
     if "stream_rows" in rtl.description:
         rows = rtl.description["stream_rows"]
         told |= {"places_per_row": f"{rows['least']} to {rows['most']}", "passes": rows["passes"]}
-    columns(
-        [["verilog", str(verilog)], ["description", str(description)]]
-        + [[key, None if value is None else str(value)] for key, value in told.items()]
-    )
+    if "tile" in rtl.description:
+        told = {key: rtl.description[key] for key in ("module", "reset")}
+        told |= {key: rtl.description["tile"][key] for key in ("rows", "columns")}
+    columns([*paths.items(), *([key, None if value is None else str(value)] for key, value in told.items())])
+
+
+def _of_tile(tile: "units.Tile", reset: str, options: dict[str, Any]) -> "Rtl":
+    """The RTL of a tile, which has no other form than its own."""
+    from hwlut.accel import generate_tile
+
+    for name, value in options.items():
+        raise ValueError(f"Tile {name} must not be given, not {getattr(value, 'name', value)}")
+    return generate_tile(tile, reset)

@@ -82,5 +82,13 @@ def _text(value: Any) -> str | None:
     if isinstance(value, (tuple, list)) and len(value) > _INLINE and isinstance(value[0], int):
         return f"{len(value)} numbers, {min(value)} to {max(value)}"
     if isinstance(value, (tuple, list)):
-        return " ".join(map(str, value))
+        if any(dataclasses.is_dataclass(item) and _declared(item) for item in value):
+            return ", ".join(map(_kind, value))
+        return " ".join(str(_text(item)) for item in value)
     return str(value)
+
+
+def _kind(unit: "Unit") -> str:
+    """A unit in a list: its kind, and what it chooses or counts."""
+    chosen = (value for value in _declared(unit).values() if isinstance(value, (enum.Enum, int)))
+    return " ".join([type(unit).__name__, *(str(_text(value)) for value in chosen)])

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hwlut.cli.machine import Device, Threads, set_threads
+from hwlut.cli.given import check_shapes, codes_of, in_file
+from hwlut.cli.machine import Device, set_threads
+from hwlut.cli.run_tile import run_on_tile, told_of_tile
 from hwlut.cli.screen import columns, emit, progress
 from hwlut.cli.table import Json, Table, TablePath, keep, open_table, writing
 
@@ -14,6 +16,8 @@ if TYPE_CHECKING:
     from hwlut.units import Program
 
 __all__ = ["run"]
+
+_BATCH = 100
 
 
 def run(
@@ -28,11 +32,39 @@ def run(
         Path | None, typer.Option("-o", metavar="FILE", help="Where results of --inputs go: .npy or .safetensors.")
     ] = None,
     codes: Annotated[bool, typer.Option("--codes", help="Files hold integer codes, not real numbers.")] = False,
-    engine: Annotated[str, typer.Option(help="fast, by kernels, or reference, the definition.")] = "fast",
-    batch: Annotated[int, typer.Option(help="Samples at a time.")] = 100,
+    engine: Annotated[
+        str | None,
+        typer.Option(help="fast, by kernels, or reference, the definition; with --tile verilator or model."),
+    ] = None,
+    batch: Annotated[int | None, typer.Option(help="Samples at a time; 100 unless given.")] = None,
     limit: Annotated[int | None, typer.Option(help="The first so many samples alone.")] = None,
     device: Device = None,
-    threads: Threads = None,
+    threads: Annotated[
+        int | None, typer.Option(help="Of torch, its own number unless given; with --tile that simulate at once.")
+    ] = None,
+    tile: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Simulate the program on this tile, and compare all.")
+    ] = None,
+    jobs: Annotated[int | None, typer.Option(help="With --tile: processes that simulate.")] = None,
+    dask: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="With --tile: simulate on this Dask scheduler.")
+    ] = None,
+    folder: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="With --tile: what is done is kept here, to go on from.")
+    ] = None,
+    idle: Annotated[float, typer.Option(help="With --tile: chance of an input pausing in a cycle.")] = 0.0,
+    stall: Annotated[float, typer.Option(help="With --tile: chance of an output refusing in a cycle.")] = 0.0,
+    seed: Annotated[int, typer.Option(help="With --tile: of these.")] = 0,
+    waves: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="With --tile: record a waveform of --layer.")
+    ] = None,
+    activity: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="With --tile: record when the tile's parts work in --layer.")
+    ] = None,
+    layer: Annotated[str | None, typer.Option(metavar="NAME", help="What --waves and --activity record.")] = None,
+    window: Annotated[
+        str | None, typer.Option(metavar="FIRST:END", help="Of the cycles of --layer, record these alone.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Run a program on the test data of a task, and measure it there, or on numbers in a file."""
@@ -47,18 +79,28 @@ def run(
     for label, value in (("batch", batch), ("limit", limit)):
         if value is not None and value < 1:
             raise ValueError(f"{label} must be at least 1, not {value}")
-    if engine not in ("fast", "reference"):
+    on = told_of_tile(
+        tile,
+        {"batch": batch, "device": device},
+        engine=engine, threads=threads, jobs=jobs, dask=dask, folder=folder, idle=idle, stall=stall, seed=seed,
+        waves=waves, activity=activity, layer=layer, window=window,
+    )  # fmt: skip
+    engine = engine or "fast"
+    if on is None and engine not in ("fast", "reference"):
         raise ValueError(f"engine must be fast or reference, not {engine!r}")
-    set_threads(threads)
     opened = open_table(table)
     if not isinstance(opened.unit, Program):
         raise TypeError(f"{opened.path} must be a program, not a {type(opened.unit).__name__}")
+    if on is not None:
+        run_on_tile(opened, opened.unit, on, task, inputs, output, codes, limit, as_json)
+        return
+    set_threads(threads)
     computed = _computing(opened.unit, engine, device)
     if task is not None:
-        _on_task(opened, opened.unit, computed, task, batch, limit, as_json)
+        _on_task(opened, opened.unit, computed, task, batch or _BATCH, limit, as_json)
     else:
         assert inputs is not None and output is not None
-        _on_file(opened, opened.unit, computed, inputs, output, codes, batch, limit, as_json)
+        _on_file(opened, opened.unit, computed, inputs, output, codes, batch or _BATCH, limit, as_json)
 
 
 def _computing(program: "Program", engine: str, device: str | None) -> Any:
@@ -92,7 +134,7 @@ def _on_task(
     with progress("run") as step:
         for given, target in loaded(problem.test, places, batch, 0, 0, device):
             taken = tensors_of(given)
-            _check(program, taken)
+            check_shapes(program, taken)
             real, spent = _computed(program, compute, taken, codes=False)
             seconds += spent
             scores.append(problem.metric(problem.logits(real), target).double().cpu())
@@ -114,24 +156,14 @@ def _on_task(
 
 def _computed(program: "Program", compute: Any, taken: list[Any], codes: bool) -> tuple[tuple[Any, ...], float]:
     """Results for a batch of each input, of codes or of real numbers; and the seconds that the program took."""
-    from hwlut.program.ports import decoded, encoded
+    from hwlut.program.ports import decoded
 
-    given = taken if codes else [encoded(port, each) for port, each in zip(program.inputs, taken)]
-    program.check(*given)
+    given = codes_of(program, taken, codes)
     start = time.perf_counter()
     found = compute(*given)
     seconds = time.perf_counter() - start
     found = found if isinstance(found, tuple) else (found,)
     return found if codes else tuple(map(decoded, program.outputs, found)), seconds
-
-
-def _check(program: "Program", given: list[Any]) -> None:
-    if len(given) != len(program.inputs):
-        raise ValueError(f"inputs must be {len(program.inputs)}, those of {program.name}, not {len(given)}")
-    for port, each in zip(program.inputs, given):
-        if port.shape is not None and tuple(each.shape[1:]) != port.shape:
-            shape = ", ".join(map(str, port.shape))
-            raise ValueError(f"input {port.name!r} must have the shape [batch, {shape}], not {list(each.shape)}")
 
 
 def _on_file(
@@ -147,21 +179,12 @@ def _on_file(
 ) -> None:
     import torch
 
-    from hwlut.cli.tensors import read_tensors, write_tensors
+    from hwlut.cli.tensors import check_target, write_tensors
 
     keep(inputs, output, "run on", "file")
+    check_target(output, [port.name for port in program.outputs])
     compute, device = computed
-    given = read_tensors(inputs, [port.name for port in program.inputs])
-    if any(not each.dim() or each.is_complex() for each in given):
-        raise ValueError(f"{inputs}: inputs must be arrays of samples, of integers or real numbers")
-    if len({len(each) for each in given}) != 1:
-        raise ValueError(f"{inputs}: inputs must have one number of samples, not {[len(each) for each in given]}")
-    given = [each[:limit] for each in given]
-    if not len(given[0]):
-        raise ValueError(f"{inputs}: inputs must have at least one sample")
-    _check(program, given)
-    if codes and any(each.is_floating_point() for each in given):
-        raise TypeError(f"{inputs}: codes must be integers, not real numbers")
+    given = in_file(program, inputs, codes, limit)
     parts = []
     for start in range(0, len(given[0]), batch):
         taken = [each[start : start + batch].to(device) for each in given]

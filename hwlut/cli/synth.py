@@ -1,7 +1,7 @@
-"""hwlut synth: what a table takes up as gates or look-up tables."""
+"""hwlut synth: what a table takes up as gates or look-up tables, and a tile block by block."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -24,6 +24,8 @@ from hwlut.cli.screen import columns, emit, progress
 from hwlut.cli.table import Json, Scale, Table, TablePath, open_table
 
 if TYPE_CHECKING:
+    from hwlut import units
+    from hwlut.accel import TileArea
     from hwlut.verify.synthesis import Comparison as Compared
 
 __all__ = ["synth"]
@@ -56,6 +58,8 @@ def synth(
     """Map the hardware to cells: area, delay, LUTs, before layout; status 1 when the netlist is not the unit."""
     if plot is not None and not compare:
         raise ValueError("--plot must be given with --compare")
+    from hwlut import units
+
     opened = open_table(table)
     form = chosen_form(
         stages=stages,
@@ -70,6 +74,11 @@ def synth(
         tile=tile,
         encoders=encoders,
     )
+    if isinstance(opened.unit, units.Tile):
+        given = form | {"scale": scale, "target": None if target == "liberty" else target, "compare": compare or None}
+        area = _area(opened.unit, liberty, given)
+        emit(opened.source | area.to_dict()) if as_json else _print_area(area)
+        return
     if compare and form:
         raise ValueError(f"--compare must be given without --{next(iter(form))}")
     if compare:
@@ -91,6 +100,39 @@ def synth(
             print(f"{label:<9} {text}")
     if not found.ok:
         raise typer.Exit(1)
+
+
+def _area(tile: "units.Tile", liberty: Path | None, options: dict[str, Any]) -> "TileArea":
+    """What a tile takes up, which has none of the other options."""
+    from hwlut.accel import tile_area
+
+    for name, value in options.items():
+        if value is not None:
+            raise ValueError(f"Tile {name} must not be given, not {getattr(value, 'name', value)}")
+    return tile_area(tile, liberty)
+
+
+def _print_area(found: "TileArea") -> None:
+    print(f"{found.tile} (digest {found.digest[:12]}): {found.tool}; {found.liberty}; pre-layout")
+    unit = "um^2" if found.gate is None else "GE"
+    rows: list[list[Any]] = [
+        [
+            block.name,
+            block.count,
+            round(block.area if block.gate_equivalents is None else block.gate_equivalents),
+            f"{block.area / found.area:.1%}",
+            block.registers,
+            block.delay,
+        ]
+        for block in found.blocks
+    ]
+    total = found.area if found.gate_equivalents is None else found.gate_equivalents
+    whole = ["all", None, round(total), "100.0%", found.registers, found.delay]
+    columns([*rows, whole], ["", "instances", unit, "", "registers", "ns"])
+    memories = ", ".join(f"{name} {bits}" for name, bits in found.memories.items())
+    print(f"RAM: {found.ram_bits} bits, in no area: {memories}")
+    if found.delay_by is not None:
+        print(f"ns: of a module by itself, no wires, by {found.delay_by}")
 
 
 def _compare(
