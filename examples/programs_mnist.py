@@ -35,6 +35,7 @@ Change = Callable[[nn.Module, list[Tensor]], nn.Module]
 
 MODELS: dict[str, Callable[[], nn.Module]] = {"lenet5": LeNet5, "vit": VisionTransformer}
 EPOCHS = {"lenet5": 8, "vit": 40}
+DRUM = hwlut.Multiplier(name="mul8s_drum_4", family="drum", bits=8, signed=True, k=4)
 LOOKED_UP = {"lenet5": ("3", "7"), "vit": ("blocks.1.mlp.0", "blocks.1.mlp.2")}
 """The layers that the variant with look-ups replaces."""
 
@@ -61,9 +62,8 @@ def quantized(model: nn.Module, batches: list[Tensor]) -> nn.Module:
     return model
 
 
-def approximate(model: nn.Module, batches: list[Tensor]) -> nn.Module:
-    """Every layer by a DRUM of 4 bits, products of activations in 8 bits."""
-    multiplier = hwlut.Multiplier(family="drum", bits=8, signed=True, k=4)
+def approximate(model: nn.Module, batches: list[Tensor], multiplier: hwlut.Multiplier = DRUM) -> nn.Module:
+    """Every layer by the multiplier, products of activations in 8 bits."""
     spec = Approximate(
         multiplier,
         activations=Quantizer(multiplier.a, steps="real", method="percentile"),
