@@ -96,7 +96,7 @@ def environment(tmp_path):
 @each_page
 def test_blocks_run(page, tmp_path, monkeypatch, environment, need):
     found = list(blocks(page))
-    if any(re.search(r"hwlut sim|hwlut\.check|hwlut\.ops", block.text) for block in found):
+    if any(re.search(r"hwlut sim|hwlut run .*--tile|hwlut\.check|hwlut\.ops", block.text) for block in found):
         need("g++", "make", "verilator")
     if any(re.search("hwlut synth|synthesized", block.text) for block in found):
         need("g++", "sta", "verilator", "yosys")
