@@ -54,7 +54,7 @@ def _network(name: str, label: str, before: float, program: Program) -> list[Row
             sense=">=",
             target=None if slow else _SPEED,
         ),
-        Row(name=f"{what}: cycles a digit", unit="cycles", ours=found.cycles_per_sample),
+        Row(name=f"{what}: cycles a digit, with half of the last batch", unit="cycles", ours=found.cycles_per_sample),
         Row(name=f"{what}: cells in use, all cycles", unit="", ours=found.utilisation),
     ]
     return rows + _convolutions(what, program, found, label == "look-ups")
@@ -97,7 +97,11 @@ def _areas(name: str, programs: dict[str, Program]) -> list[Row]:
         rows += [
             Row(name=f"{what}: RAM", unit="kbit", ours=size.ram, against="exact", baseline=exact.ram),
             Row(
-                name=f"{what}: cycles a digit", unit="cycles", ours=size.cycles, against="exact", baseline=exact.cycles
+                name=f"{what}: cycles a digit of full batches",
+                unit="cycles",
+                ours=size.cycles,
+                against="exact",
+                baseline=exact.cycles,
             ),
         ]
     return rows
