@@ -349,6 +349,8 @@ def train(rank, store, results):
     net(halves()[rank]).square().mean().backward()
     if rank == 0:
         torch.save([parameter.grad for parameter in net.parameters()], results)
+    del net  # its threads, and those of the other process, are done before the group goes
+    torch.distributed.barrier()
     torch.distributed.destroy_process_group()
 
 

@@ -208,7 +208,9 @@ def test_weights_come_back(name, tmp_path):
     batch = batch_of(inputs_of(name))
     expected = logits(net.eval(), None, batch)
     for each in again:
-        assert torch.equal(logits(each.eval(), None, batch), expected)
+        for parameter, own in zip(each.state_dict().values(), net.state_dict().values(), strict=True):
+            assert torch.equal(parameter, own)
+        torch.testing.assert_close(logits(each.eval(), None, batch), expected)  # rounded as memory lies, on some CPUs
     assert said == []
     load_state(file, again[-1])  # of just the same names
 
