@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hwlut.accel.commands import IMMEDIATE_BITS, Reduction, Requantization, YSource
+from hwlut.accel.commands import Reduction, Requantization, YSource
 from hwlut.accel.compiler.places import Space, addresses, only_space
 from hwlut.accel.compiler.words import Segment
-from hwlut.accel.instructions import NONE
+from hwlut.accel.instructions import NONE, Compute
 from hwlut.fixed import Rounding, signed_bits
 from hwlut.units.applied import Rescale
 from hwlut.units.nodes import Span
@@ -69,15 +69,15 @@ class Lane:
     where: bool = False
     reduction: Reduction = Reduction.NONE
     operator: int = NONE
-    low: int = -(1 << (IMMEDIATE_BITS - 1))
-    high: int = (1 << (IMMEDIATE_BITS - 1)) - 1
+    low: int = Compute.low
+    high: int = Compute.high
     requantization: Requantization = Requantization.NONE
     factor: Any = 0
     shift: Any = 0
     requantize_rounding: Rounding = Rounding.HALF_UP
     zero_point: int = 0
-    least: int = -(1 << (IMMEDIATE_BITS - 1))
-    most: int = (1 << (IMMEDIATE_BITS - 1)) - 1
+    least: int = Compute.least
+    most: int = Compute.most
     table: Segment | None = None
 
     def __post_init__(self) -> None:
