@@ -23,8 +23,6 @@ _IMAGES = 100
 _SPEED = 20e6
 _IN_USE = 0.7
 _LAYERS = 200
-_GATE_BY_GATE = ("truncate_columns_6",)
-"""Multipliers whose Verilog is a tree of single gates, which takes a simulator longest."""
 _ARRAY = ("multipliers", "accumulators", "encoders")
 """Blocks of the array, entries picked in its cells included."""
 
@@ -32,7 +30,6 @@ _ARRAY = ("multipliers", "accumulators", "encoders")
 def _network(name: str, label: str, before: float, program: Program) -> list[Row]:
     _, found = measured(program, _IMAGES, _FOLDER)
     what = f"{name}, {label}, 8 x 8"
-    slow = label in (*_GATE_BY_GATE, "look-ups")
     rows = [
         Row(
             name=f"{what}: first difference of {_IMAGES} digits' codes, or of a layer's cycles, from program and model",
@@ -52,7 +49,7 @@ def _network(name: str, label: str, before: float, program: Program) -> list[Row
             unit="/s",
             ours=found.macs_per_second,
             sense=">=",
-            target=None if slow else _SPEED,
+            target=_SPEED,
         ),
         Row(name=f"{what}: cycles a digit, with half of the last batch", unit="cycles", ours=found.cycles_per_sample),
         Row(name=f"{what}: cells in use, all cycles", unit="", ours=found.utilisation),
