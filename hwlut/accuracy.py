@@ -37,7 +37,8 @@ class Accuracy:
 
 @dataclass(frozen=True)
 class Samples:
-    """Input codes with their real values, the function's values and the unit's results there."""
+    """Input codes (int64) with their real values `x`, the function's values there (`target`) and the unit's results
+    (`result`) as real numbers, float64; all of one length."""
 
     codes: np.ndarray
     x: np.ndarray
@@ -61,7 +62,7 @@ def fitted_domain(unit: Unit) -> tuple[float, float]:
 
 
 def held(unit: Unit, values: np.ndarray) -> np.ndarray:
-    """Where the function's `values` are finite and, as programs saturate, in the range of a program's output."""
+    """Where the function's `values` are finite and, if `unit` is a program, in the range of its output."""
     if not isinstance(unit, Program):
         return np.isfinite(values)
     low, high = (np.ldexp(float(end), -unit.output.frac) for end in (unit.output.min, unit.output.max))

@@ -1,28 +1,40 @@
 """Files that appear whole or not at all: outputs, and the cache of built things."""
 
+import contextlib
 import errno
+import functools
 import hashlib
 import json
 import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
-__all__ = ["read_bytes", "read_json", "write_atomic", "write_together", "cache_root", "build_once", "digest_of"]
+__all__ = [
+    "build_once",
+    "cache_root",
+    "check_regular",
+    "digest_of",
+    "naming",
+    "read_bytes",
+    "write_atomic",
+    "write_together",
+]
+
+_LEFT = 24 * 3600.0  # seconds: nobody writes or builds so long without a change to the file or folder
+_FILES, _BUILDS = ".hwlut-*.tmp", ".build-*"
 
 
 def read_bytes(path: Path, limit: int) -> bytes:
     """Content of a regular file of at most `limit` bytes, else ValueError naming the file."""
+    check_regular(path, limit)
     try:
-        if not path.exists():
-            raise ValueError(f"{path}: no such file")
-        if not path.is_file():
-            raise ValueError(f"{path}: not a regular file")
         with open(path, "rb") as file:
-            data = file.read(limit + 1)
+            # Not limit + 1 alone: that much memory is taken before there is anything to put into it.
+            data = file.read(min(limit, os.fstat(file.fileno()).st_size) + 1)
     except OSError as error:
         raise ValueError(f"{path}: cannot be read: {error.strerror}") from None
     if len(data) > limit:
@@ -30,35 +42,77 @@ def read_bytes(path: Path, limit: int) -> bytes:
     return data
 
 
-def read_json(path: Path, what: str, limit: int) -> Any:
-    """What a JSON file of at most `limit` bytes holds, else ValueError naming the file and `what` it is of."""
+def check_regular(path: Path, limit: int | None = None) -> None:
+    """ValueError, naming it, unless `path` is a regular file, of at most `limit` bytes: no folder, pipe or device."""
     try:
-        return json.loads(read_bytes(path, limit))
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError):
-        raise ValueError(f"{path}: {what} must be a JSON object") from None
+        if not path.exists():
+            raise ValueError(f"{path}: no such file")
+        if not path.is_file():
+            raise ValueError(f"{path}: not a regular file")
+        if limit is not None and path.stat().st_size > limit:
+            raise ValueError(f"{path}: more than the {limit} bytes allowed")
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """An OSError within names `path`, whichever file, or none, it came with."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno or errno.EIO, error.strerror or str(error), str(path)) from None
 
 
 def write_atomic(path: Path, data: bytes | str) -> None:
-    """Write `data` under a temporary name beside `path` and move it into place."""
+    """Write `data` under a temporary name beside `path` and move it into place; OSError naming `path`."""
     write_together({path: data})
 
 
 def write_together(files: Mapping[Path, bytes | str]) -> None:
-    """Write every file under a temporary name beside its path, then move all of them into place."""
+    """Write every file under a temporary name beside its path, then move all of them into place, in that order.
+
+    So the last one should be that which the others are found by. Content is on the disk before any name is: each file
+    is as it was or whole, also after the process or the machine has stopped at any moment.
+    Raises OSError, naming the file that cannot be written.
+    """
     for path in files:
         if not path.name or path.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-    temporaries = {path: path.with_name(f".{secrets.token_hex(8)}.tmp") for path in files}
+    temporaries = {path: path.with_name(_FILES.replace("*", secrets.token_hex(8))) for path in files}
     try:
         for path, data in files.items():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with open(temporaries[path], "xb") as file:
-                file.write(data.encode() if isinstance(data, str) else data)
+            with naming(path):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                _clear(path.parent, _FILES)
+                with open(temporaries[path], "xb") as file:
+                    file.write(data.encode() if isinstance(data, str) else data)
+                    file.flush()
+                    os.fsync(file.fileno())
         for path, temporary in temporaries.items():
-            os.replace(temporary, path)
+            with naming(path):
+                os.replace(temporary, path)
     finally:
         for temporary in temporaries.values():
-            temporary.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+
+
+@functools.cache
+def _clear(folder: Path, pattern: str) -> None:
+    """Remove what processes left of such a name in a folder when they were killed, a day ago; once in a process."""
+    for path in folder.glob(pattern):
+        with contextlib.suppress(OSError):
+            if time.time() - path.lstat().st_mtime > _LEFT:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _settle(folder: Path) -> None:
+    """Bring every file below `folder` to the disk."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            with open(path, "rb") as file:
+                os.fsync(file.fileno())
 
 
 def cache_root() -> Path:
@@ -85,7 +139,7 @@ def digest_of(*parts: object) -> str:
 def build_once(kind: str, key: str, build: Callable[[Path], None]) -> Path:
     """The cached folder ``<cache>/<kind>/<key>``; where it is missing, `build` fills it first.
 
-    `build` gets an empty temporary folder, which is moved into place when it returns, so that
+    `build` gets an empty temporary folder, which is moved into place when it returns and all is on the disk, so that
     a folder seen under its key is complete. Of two processes that build the same key at once,
     the first to finish wins and the other's work is dropped.
     Raises OSError, naming the cache, where it cannot be written.
@@ -95,16 +149,27 @@ def build_once(kind: str, key: str, build: Callable[[Path], None]) -> Path:
         return folder
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=".build-", dir=folder.parent))
+        _clear(folder.parent, _BUILDS)
+        temporary = Path(tempfile.mkdtemp(prefix=_BUILDS.removesuffix("*"), dir=folder.parent))
     except OSError as error:
-        raise OSError(f"cache {cache_root()} cannot be written ({error.strerror}): set HWLUT_CACHE") from None
+        raise _unwritable(error) from None
     try:
         build(temporary)
-        try:
-            temporary.rename(folder)
-        except OSError:
-            if not folder.is_dir():
-                raise
+        _settle(temporary)
+        os.rename(temporary, folder)
+    except OSError as error:
+        if folder.is_dir():
+            return folder
+        if error.errno in _NO_ROOM or error.filename == str(temporary):
+            raise _unwritable(error) from None
+        raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return folder
+
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+
+
+def _unwritable(error: OSError) -> OSError:
+    return OSError(f"cache {cache_root()} cannot be written ({error.strerror}): set HWLUT_CACHE")

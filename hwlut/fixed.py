@@ -19,6 +19,7 @@ def round_shift(value: Any, shift: int, rounding: Rounding = Rounding.HALF_UP) -
     """``round(value * 2^-shift)`` exactly; a negative shift multiplies.
 
     `value` is an int or an integer array or tensor, whose type must hold the result, 2^(shift-1) and 1.
+    rounding: one of `Rounding`, or its name.
     """
     rounding = Rounding(rounding)
     if shift <= 0:

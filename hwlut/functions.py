@@ -114,7 +114,7 @@ def function(name: str) -> Function:
 
 
 def register(target: Function) -> Function:
-    """Make a function of your own known by its name, to tables that name it; returns it.
+    """Make `target`, a function of your own, known by its name to tables that name it; returns it.
 
     It lasts as long as the process. Raises TypeError for anything but a Function, and ValueError
     for a name that another function has or that cannot name a table.

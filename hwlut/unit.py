@@ -11,9 +11,11 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
+from hwlut.arrays import refusing_safetensors
 from hwlut.fields import Array, Field, shorten
 from hwlut.files import read_bytes, write_together
 from hwlut.names import check_name
+from hwlut.records import parse_json
 
 __all__ = ["Unit", "Resources", "from_content", "load", "read_content"]
 
@@ -162,36 +164,13 @@ class Unit:
     def save(self, path: str | Path) -> Path:
         """Write the parameter table, and ``<name>.safetensors`` beside it where arrays are large."""
         path = Path(path)
-        files: dict[Path, str | bytes] = {path: self.dumps()}
+        files: dict[Path, str | bytes] = {}
         if arrays := self.large_arrays():
             from safetensors.numpy import save
 
             files[path.with_name(f"{self.name}.safetensors")] = save(arrays)
-        write_together(files)
+        write_together(files | {path: self.dumps()})
         return path
-
-
-def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    content: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in content:
-            raise ValueError(f"key {shorten(key)} stands twice")
-        content[key] = value
-    return content
-
-
-def _refuse_constant(word: str) -> None:
-    raise ValueError(f"{word} is no JSON number")
-
-
-def _parse(data: bytes) -> dict[str, Any]:
-    try:
-        content = json.loads(data.decode("utf-8"), object_pairs_hook=_unique_keys, parse_constant=_refuse_constant)
-    except ValueError as error:
-        raise ValueError(f"not a parameter table: {error}") from None
-    if not isinstance(content, dict):
-        raise ValueError(f"not a parameter table: expected an object, not {shorten(content)}")
-    return content
 
 
 class _Arrays:
@@ -200,11 +179,19 @@ class _Arrays:
     def __init__(self, path: Path):
         self._path = path
 
-    @functools.cached_property
-    def _held(self) -> dict[str, np.ndarray]:
+        self._read: dict[str, np.ndarray] | None = None
+
+    def _held(self, label: str) -> dict[str, np.ndarray]:
         from safetensors.numpy import load as load_arrays
 
-        return load_arrays(read_bytes(self._path, _ARRAYS_LIMIT))
+        if self._read is None:
+            data = read_bytes(self._path, _ARRAYS_LIMIT)
+            try:
+                with refusing_safetensors():
+                    self._read = load_arrays(data)
+            except ValueError as error:
+                raise ValueError(f"{label}: {self._path} is no safetensors file of integers: {error}") from None
+        return self._read
 
     def filled(self, value: Any, label: str) -> Any:
         """`value` with the arrays in the place of the references in it."""
@@ -218,15 +205,10 @@ class _Arrays:
 
     def array(self, reference: dict[str, Any], label: str) -> np.ndarray:
         """The array that `reference` (key, shape, dtype, sha256) names."""
-        from safetensors import SafetensorError
-
         if set(reference) != {"key", "shape", "dtype", "sha256"}:
             raise ValueError(f"{label} must be an array or an object of key, shape, dtype, sha256")
-        try:
-            held = self._held
-        except (SafetensorError, KeyError) as error:  # KeyError: a dtype that numpy lacks
-            raise ValueError(f"{label}: {self._path} is no safetensors file of integers: {error}") from None
-        if reference["key"] not in list(held):
+        held = self._held(label)
+        if not isinstance(reference["key"], str) or reference["key"] not in held:
             raise ValueError(f"{label}: {self._path} has no array {shorten(reference['key'])}")
         found = held[reference["key"]]
         if found.dtype.kind not in "iu" or Array.reference(reference["key"], found) != reference:
@@ -240,11 +222,12 @@ def read_content(path: Path) -> dict[str, Any]:
     """The JSON object in the file at `path`; ValueError, naming the file, for anything else."""
     data = read_bytes(path, _JSON_LIMIT)
     try:
-        return _parse(data)
-    except RecursionError:
-        raise ValueError(f"{path}: not a parameter table: nested too deeply") from None
+        content = parse_json(data)
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
+        raise ValueError(f"{path}: not a parameter table: {error}") from None
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: not a parameter table: expected an object, not {shorten(content)}")
+    return content
 
 
 def load(path: str | Path) -> Unit:

@@ -7,13 +7,17 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from accel_tiles import TILES
+from amaranth.hdl import Fragment
 
 import hwlut
 from hwlut import Fixed, Multiplier
 from hwlut.accel import generate_tile
 from hwlut.accel.commands import Mode, Register, Requantization, Target, start
+from hwlut.accel.hdl import Executor, TileTop, memory
 from hwlut.accel.hdl.written import written
 from hwlut.accel.instructions import Compute, Flags, Load, encode
+from hwlut.accel.model import room
 from hwlut.accel.port import ACTIVITY
 from hwlut.cli import main
 from hwlut.fixed import Rounding
@@ -318,3 +322,24 @@ def test_modules_of_operators_have_names_of_their_own():
     tiles = [TILE.replace(name=name, operators=(row,)) for name in names]
     modules = [rtl.description["module"] for tile in tiles for rtl in written(tile)]
     assert len(set(modules)) == len(names) and modules[2:] == ["a" * 50 + "_operator_0", "b_operator_0"]
+
+
+def test_memories_too_large_to_write_are_refused(monkeypatch):
+    """Before any is made: those of 2^24 words in every row and column would take minutes and gigabytes."""
+    monkeypatch.setattr(room, "_free", lambda: 100 << 20)
+    with pytest.raises(ValueError) as told:
+        generate_tile(TILE.replace(values=1 << 24, weights=1 << 23, inputs=16, constants=4))
+    assert str(told.value) == (
+        "Tile memories must take at most the 100 MiB that are free here, not 1 x 384 MiB, most of them for values"
+    )
+
+
+@pytest.mark.parametrize("name", [name for name, tile in TILES.items() if not tile.operators])
+def test_memories_that_are_written(name, monkeypatch):
+    """`room.listed` counts the words that the design has."""
+    depths = []
+    made = memory.Memory
+    monkeypatch.setattr(memory, "Memory", lambda **given: depths.append(given["depth"]) or made(**given))
+    tile = TILES[name]
+    Fragment.get(TileTop(tile, "rst", Executor(tile, None)), None)
+    assert 16 * sum(depths) == sum(room.listed(tile).values())

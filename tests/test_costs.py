@@ -145,7 +145,7 @@ GOOD = {"a": dict(vars(block()))}
         ({"a": GOOD["a"] | {"area": "96"}}, "Block area must be a number, not '96'"),
         ({"a": GOOD["a"] | {"area": None}}, "Block area must be a number, not None"),
         ({"a": GOOD["a"] | {"delay": -1}}, "Block delay must be a finite number from 0, not -1"),
-        ({"a": GOOD["a"] | {"area": float("inf")}}, "Block area must be a finite number from 0, not inf"),
+        ({"a": GOOD["a"] | {"area": float("inf")}}, "no costs: Infinity is no JSON number"),
         ({"a": GOOD["a"] | {"tool": 3}}, "Block tool must be a string, not 3"),
         (GOOD | {"b": GOOD["a"] | {"liberty": "o.lib"}}, r"costs must be of one liberty, not of cells\.lib and o\.lib"),
     ],

@@ -688,7 +688,7 @@ def test_a_stopped_run_goes_on(calls, task_file, tmp_path):
         run(task, Lookup(k=4, v=4), options, tmp_path / "stopped")
     assert config.read_bytes() == before
     config.write_text("{")
-    with pytest.raises(ValueError, match=f"^{config}: run must be a JSON object$"):
+    with pytest.raises(ValueError, match=f"^{config}: run must be a JSON object: "):
         run(task, LOOKUP, options, tmp_path / "stopped")
 
 

@@ -185,12 +185,12 @@ def test_a_broken_file_is_told(tmp_path):
     content = json.loads(path.read_text())
     for change, message in (
         ({"schema": "hwlut.compression/2"}, "compression must be an object of schema, which is hwlut.compression/1"),
-        ({"after": {"macs": 1}}, "sizes must be as they were written"),
-        ({"operations": {"first": {}}}, "operations must be as they were written"),
-        ({"request": {}}, "request must be as it was written, not {}"),
-        ({"metric": "high"}, "metric must be as it was written, not 'high'"),
-        ({"removed": {"first": "0"}}, "removed must be as it was written"),
-        ({"couplings": {}}, "removed must be of its couplings, not of first"),
+        ({"after": {"macs": 1}}, "after must be an object of parameters, macs, bit_operations, memory, not of "),
+        ({"operations": {"first": {}}}, "operations 'first' must be an object of precision, macs, "),
+        ({"request": {}}, "request task must be a string, not None"),
+        ({"metric": "high"}, "metric must be a number, not 'high'"),
+        ({"removed": {"first": "0"}}, "removed 'first' must be a list, not '0'"),
+        ({"couplings": {}}, "removed must be of its couplings, not of .'first'."),
     ):
         path.write_text(json.dumps(content | change))
         with pytest.raises(ValueError, match=message):

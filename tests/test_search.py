@@ -734,9 +734,9 @@ def test_damaged_files_are_refused(tmp_path):
     refused("configuration must be an object of schema", content | {"schema": "hwlut.quantization/9"})
     refused("configuration must be an object of schema", {name: content[name] for name in content if name != "owners"})
     refused("configuration must be an object of schema", content | {"more": 1})
-    refused("operations must be as they were written", content | {"operations": [1]})
+    refused("operations must be an object, not ", content | {"operations": [1]})
     wrong = content["operations"][operation] | {"precision": "s99"}
-    refused("operations must be as they were written: .*format must be", content | {"operations": {operation: wrong}})
+    refused(f"operations '{operation}' .*format must be", content | {"operations": {operation: wrong}})
     path.unlink()
     with pytest.raises((ValueError, OSError), match="config.json"):
         open_search(tmp_path / "run", known())

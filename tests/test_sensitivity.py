@@ -104,14 +104,15 @@ def test_an_interrupted_run_goes_on(net, data, tmp_path):
     assert applied == [1.0, 0.5, 0.5, 0.5, 2.0] and told[-1] == (4, 4, "shared") and len(told) == 4
     assert found == sensitivities(net, data, CHOICES, scaled)
     for text, message in (
-        ("{", "sensitivities must be an object of schema, which is hwlut.sensitivities/1, key and values"),
+        ("{", "sensitivities must be a JSON object: Expecting property name enclosed in double quotes: .*"),
+        ("{}", "sensitivities must be an object of schema, which is hwlut.sensitivities/1, key and values"),
         (
             json.dumps({"schema": "hwlut.sensitivities/1", "key": "0", "values": {}}),
             "sensitivities must be of this model, data and measure, not of others",
         ),
         (
             json.dumps(json.loads(path.read_text()) | {"values": {"a": "b"}}),
-            "values must be an object of numbers, not {'a': 'b'}",
+            "values 'a' must be a number, not 'b'",
         ),
     ):
         path.write_text(text)

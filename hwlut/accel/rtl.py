@@ -6,6 +6,7 @@ from typing import Any
 from hwlut.accel.hdl import Executor, TileTop
 from hwlut.accel.hdl.written import WrittenOperator, operator_verilog, written
 from hwlut.accel.header import header
+from hwlut.accel.model import check_written
 from hwlut.accel.port import port_registers
 from hwlut.accel.register_map import register_map
 from hwlut.files import digest_of
@@ -38,12 +39,15 @@ def generate_tile(tile: Tile, reset: str = "rst") -> TileRtl:
     Parameters
     ----------
     reset: "rst" (active high) or "aresetn" (active low), both synchronous.
+
+    Raises ValueError where memories are so large that the machine has no room to write them.
     """
     check_reset(reset)
 
     operators = written(tile)
 
     def design() -> TileTop:
+        check_written(tile)
         top = TileTop(
             tile,
             reset,

@@ -1,6 +1,5 @@
 """What `hwlut compress` prints and draws."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -74,6 +73,7 @@ def draw_compression(found: "Compression", folder: Path) -> dict[str, Path]:
     from hwlut.plot.prune import groups_figure, stages_figure
     from hwlut.plot.search import bits_figure
     from hwlut.prune import Joint
+    from hwlut.train.log import read_log
 
     drawn = {}
     if found.operations:
@@ -83,7 +83,7 @@ def draw_compression(found: "Compression", folder: Path) -> dict[str, Path]:
         drawn["groups"] = groups_figure(found.couplings, {name: len(each) for name, each in found.removed.items()})
     log = folder / "log.jsonl"
     if found.request["method"] == "joint" and log.exists():
-        lines = [json.loads(line) for line in log.read_text().splitlines()]
+        lines = read_log(log)
         if lines:
             stages = Joint(**found.request["compression"]).lengths(lines[-1]["steps"])
             drawn["stages"] = stages_figure(lines, stages._asdict())

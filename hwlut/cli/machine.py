@@ -9,7 +9,9 @@ from hwlut.errors import ToolError
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
-__all__ = ["Device", "Threads", "dask_executor", "set_threads", "spawning"]
+__all__ = ["Device", "Threads", "check_count", "dask_executor", "set_threads", "spawning"]
+
+_MOST = 1024  # more than a machine has cores: each takes a stack, or a process, before there is work for it
 
 Device = Annotated[str | None, typer.Option(help="Such as cpu or cuda:1; a GPU where there is one unless given.")]
 Threads = Annotated[int | None, typer.Option(help="Of torch; its own number unless given.")]
@@ -20,23 +22,27 @@ def set_threads(threads: int | None) -> None:
     import torch
 
     if threads is not None:
-        if threads < 1:
-            raise ValueError(f"threads must be at least 1, not {threads}")
+        check_count("threads", threads)
         torch.set_num_threads(threads)
+
+
+def check_count(label: str, count: int) -> None:
+    """ValueError unless it is a number of processes or threads that are begun."""
+    if not 1 <= count <= _MOST:
+        raise ValueError(f"{label} must be from 1 to {_MOST}, not {count}")
 
 
 def spawning(jobs: int, threads: int | None) -> "Executor":
     """A pool of processes, each of so many threads of torch; by default they share the cores."""
-    import multiprocessing
     import os
-    from concurrent.futures import ProcessPoolExecutor
+    from functools import partial
 
     import torch
 
+    from hwlut.workers import spawned
+
     each = threads or max(1, (os.cpu_count() or 1) // jobs)
-    # Spawned: a forked child hangs once torch has used threads.
-    spawn = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(jobs, spawn, initializer=torch.set_num_threads, initargs=(each,))
+    return spawned(jobs, partial(torch.set_num_threads, each))
 
 
 def dask_executor(address: str) -> "Executor":

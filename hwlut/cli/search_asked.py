@@ -1,6 +1,7 @@
 """The options of `hwlut search` that were given, and the task and the parts of a model that they name."""
 
 import dataclasses
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -59,7 +60,7 @@ def flag(name: str) -> str:
 
 def found_by_all(asked: Asked, path: Path) -> Path:
     """A path that Dask's workers find too, wherever they run."""
-    return path.resolve() if asked["dask"] else path
+    return Path(os.path.realpath(path)) if asked["dask"] else path
 
 
 def run_folder(asked: Asked, name: str, first: bool) -> Path:
@@ -90,7 +91,7 @@ def task_source(asked: Asked) -> Any:
             raise ValueError(f"{error}; or, with --model, one of {', '.join(TASKS)}") from None
     if task not in TASKS:
         raise ValueError(f"--model must be left out but with a named task ({', '.join(TASKS)}), not {task!r}")
-    paths = {name: str(asked[name].resolve()) for name in ("data", "tokenizer", "weights") if name in asked}
+    paths = {name: os.path.realpath(asked[name]) for name in ("data", "tokenizer", "weights") if name in asked}
     sizes = {name: asked[name] for name in ("size", "length") if name in asked}
     config = {"config": _config(asked["config"])} if "config" in asked else {}
     return {"task": task, "model": model, "seed": asked["seed"]} | paths | sizes | config

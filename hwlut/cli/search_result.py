@@ -1,6 +1,5 @@
 """What `hwlut search` prints and draws of a search, or of a front of several."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,10 +53,11 @@ def show_front(found: "Front", folder: Path, plots: Mapping[str, Path], as_json:
 def draw_search(found: "Configuration", folder: Path) -> dict[str, Path]:
     """Pictures of the bits of every operation, and where there was a policy, of its way."""
     from hwlut.plot.search import bits_figure, policy_figure
+    from hwlut.train.log import read_log
 
     bits = {name: each.precision for name, each in found.operations.items()}
     drawn = {"bits": bits_figure({name: (each.weight_bits, each.activation_bits) for name, each in bits.items()})}
-    lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    lines = read_log(folder / "log.jsonl")
     if any("policy" in line for line in lines):
         drawn["policy"] = policy_figure(lines)
     paths = {name: folder / f"{name}.png" for name in drawn}

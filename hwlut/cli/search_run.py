@@ -6,7 +6,7 @@ from contextlib import nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from hwlut.cli.machine import dask_executor, spawning
+from hwlut.cli.machine import check_count, dask_executor, spawning
 from hwlut.cli.screen import note, progress
 from hwlut.cli.search_asked import Asked, found_by_all, parts, run_folder, task_source
 from hwlut.cli.search_options import budgets, cost_maker, search_options, training_options
@@ -94,6 +94,5 @@ def _executor(asked: Asked) -> "AbstractContextManager[Any]":
     jobs = asked["jobs"]
     if jobs is None:
         jobs = 1 if "RANK" in os.environ or (asked["device"] or "cuda") != "cuda" else max(1, torch.cuda.device_count())
-    if jobs < 1:
-        raise ValueError(f"--jobs must be at least 1, not {jobs}")
+    check_count("--jobs", jobs)
     return nullcontext() if jobs == 1 else spawning(jobs, asked["threads"])

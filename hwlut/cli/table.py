@@ -1,6 +1,7 @@
 """The TABLE argument of most commands, and the output files of all."""
 
 import difflib
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -50,6 +51,10 @@ class Table:
             "digest": self.unit.digest,
         }
 
+    def told(self, command: str) -> dict[str, Any]:
+        """Likewise, of a command whose JSON is a file that `hwlut report` reads."""
+        return {"schema": f"hwlut.{command}/1"} | self.source
+
 
 def open_table(given: str) -> Table:
     """The table at path `given`, also in GQA-LUT's format; where no such file is, the shipped one; both with a note."""
@@ -75,7 +80,7 @@ def open_table(given: str) -> Table:
 
 def keep(source: Path, target: Path, what: str, remedy: str) -> None:
     """Refuse to write `target` where it is the file `source` that a command reads."""
-    if target.resolve() == source.resolve():
+    if os.path.realpath(target) == os.path.realpath(source):
         raise ValueError(f"{target} is the file to {what}: -o must be another {remedy}")
 
 

@@ -1,5 +1,7 @@
 """Task files as arguments of commands."""
 
+import os
+
 from hwlut.cli.screen import note
 
 __all__ = ["file_source"]
@@ -12,4 +14,4 @@ def file_source(given: str) -> str:
     path, shipped = task_file(given)
     if shipped:
         note(f"no file {given}: taking the shipped example {path}")
-    return path.stem if shipped else str(path.resolve())
+    return path.stem if shipped else os.path.realpath(path)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hwlut.fields import shorten
 from hwlut.files import read_bytes, write_atomic
 
 if TYPE_CHECKING:
@@ -21,28 +22,29 @@ def read_tensors(path: Path, names: Sequence[str]) -> "list[torch.Tensor]":
 
     Raises ValueError, naming the file, for what is neither, and for names that it does not have.
     """
-    import numpy as np
     import torch
+
+    from hwlut.arrays import parse_npy, refusing_safetensors
 
     data = read_bytes(path, _LIMIT)
     if path.suffix == ".npy":
         if len(names) != 1:
             raise ValueError(f"{path} must be a .safetensors, for the inputs {', '.join(names)}")
         try:
-            return [torch.from_numpy(np.load(io.BytesIO(data), allow_pickle=False))]
-        except (ValueError, TypeError, EOFError) as error:
+            return [torch.from_numpy(parse_npy(data))]
+        except (TypeError, ValueError) as error:
             raise ValueError(f"{path} is no .npy of numbers: {error}") from None
     if path.suffix != ".safetensors":
         raise ValueError(f"inputs must be a .npy or a .safetensors, not {str(path)!r}")
-    from safetensors import SafetensorError
     from safetensors.torch import load
 
     try:
-        held = load(data)
-    except SafetensorError as error:
+        with refusing_safetensors():
+            held = load(data)
+    except ValueError as error:
         raise ValueError(f"{path} is no .safetensors: {error}") from None
     if set(held) != set(names):
-        raise ValueError(f"{path} must have the tensors {', '.join(names)}, not {', '.join(sorted(held)) or 'none'}")
+        raise ValueError(f"{path} must have the tensors {', '.join(names)}, not {shorten(sorted(held))}")
     return [held[name] for name in names]
 
 
@@ -52,7 +54,7 @@ def check_target(path: Path, names: Sequence[str]) -> None:
         raise ValueError(f"-o must be a .npy or a .safetensors, not {str(path)!r}")
     if path.suffix == ".npy" and len(names) != 1:
         raise ValueError(f"{path} must be a .safetensors, for the outputs {', '.join(names)}")
-    folder = next(each for each in path.resolve().parents if each.exists())
+    folder = next(each for each in Path(os.path.realpath(path)).parents if each.exists())
     if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
         raise ValueError(f"{path} cannot be written: -o must be a file in a folder that can be written to")
 

@@ -16,7 +16,7 @@ _ORDER = {Encoder.L2: 2.0, Encoder.L1: 1.0, Encoder.CHEBYSHEV: float("inf")}
 
 
 def nearest(data: Data, prototypes: Tensor, metric: Encoder | str = Encoder.L2, *, fill: float = 0.0) -> Tensor:
-    """The index of the nearest prototype of each sub-vector, int64 [N, C], of data as for `kmeans`.
+    """The index of the nearest prototype of each sub-vector, int64 [N, C], of data and fill as for `kmeans`.
 
     prototypes: float [C, K, v]. metric: "l2", "l1" or "chebyshev". Of equal distances the lowest index wins.
     """
@@ -33,7 +33,7 @@ def nearest(data: Data, prototypes: Tensor, metric: Encoder | str = Encoder.L2, 
 
 
 def tree_leaves(data: Data, trees: Trees, v: int, *, fill: float = 0.0) -> Tensor:
-    """The leaf that each sub-vector comes to, int64 [N, C], of data as for `trees`."""
+    """The leaf that each sub-vector comes to, int64 [N, C], of data, v and fill as for `trees`."""
     codebooks, depth = trees.dimensions.shape
     each = torch.arange(codebooks, device=trees.dimensions.device)
     parts = []

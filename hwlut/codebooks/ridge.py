@@ -38,7 +38,7 @@ def refit(indices: Tensor, targets: Tensor, k: int, *, ridge: float = 1.0, prior
 def refit_batches(
     batches: Iterable[tuple[Tensor, Tensor]], k: int, *, ridge: float = 1.0, prior: Tensor | None = None
 ) -> Tensor:
-    """`refit` on the rows of all batches, (indices, targets) each, which are read once."""
+    """`refit` on the rows of all batches, (indices, targets) each, which are read once; k, ridge, prior: as there."""
     if isinstance(ridge, bool) or not isinstance(ridge, (int, float)):
         raise TypeError(f"refit ridge must be a number, not {ridge!r}")
     if not (ridge > 0 and math.isfinite(ridge)):
@@ -58,7 +58,8 @@ def ridge_prototypes(data: Tensor, indices: Tensor, k: int, v: int, *, ridge: fl
 
     The means of the sub-vectors in each bucket, on a codebook's own inputs and zero elsewhere, and a `refit` of what is
     left of the data to it: a row is approximated by the sum of its C prototypes, and their products with the weights
-    are a table. (Blalock and Guttag, "Multiplying Matrices Without Multiplying", ICML 2021, section 4.2.)
+    are a table. k: prototypes of a codebook. v: inputs of a sub-vector. ridge: of the refit. (Blalock and Guttag,
+    "Multiplying Matrices Without Multiplying", ICML 2021, section 4.2.)
     """
     _check(indices, data, k)
     codebooks, features = indices.shape[1], data.shape[1]

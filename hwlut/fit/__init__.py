@@ -152,7 +152,7 @@ def fewest(
     max_error: float | None = None,
     **options: Any,
 ) -> Pwl:
-    """The smallest table whose error is at most the one of the two bounds given.
+    """The smallest table of `function` whose error is at most the one of the two bounds given.
 
     of "segments": the fewest, up to 64. of "bits": the fewest bits of a slope and an intercept, up to
     16 and 32, with the number of `segments` given. max_mse bounds the objective "mse", max_error the

@@ -1,18 +1,17 @@
 """Where a network's activations fall, as weights of input codes."""
 
-import io
-import json
-import tokenize
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from hwlut.arrays import parse_npy
 from hwlut.fields import shorten
 from hwlut.files import read_bytes
 from hwlut.fit.reals import reals
 from hwlut.fixed import Fixed
+from hwlut.records import parse_json
 
 __all__ = ["Activations"]
 
@@ -71,16 +70,12 @@ class Activations:
         data = read_bytes(path, _LIMIT)
         try:
             if path.suffix == ".npy":
-                return cls.of(np.lib.format.read_array(io.BytesIO(data), allow_pickle=False))
-            content = json.loads(data)
+                return cls.of(parse_npy(data))
+            content = parse_json(data)
             if not isinstance(content, dict) or set(content) != {"edges", "counts"}:
                 raise ValueError(f"a histogram must be an object of edges and counts, not {shorten(content)}")
             return cls.histogram(**content)
-        except RecursionError:
-            raise ValueError(f"{path}: nested too deeply") from None
-        except (SyntaxError, tokenize.TokenError):
-            raise ValueError(f"{path}: its header cannot be read") from None
-        except (TypeError, ValueError, EOFError, OverflowError, MemoryError) as error:
+        except (TypeError, ValueError, OverflowError, MemoryError) as error:
             raise ValueError(f"{path}: {' '.join(str(error).split())}") from None
 
     def shares(self, codes: np.ndarray, scale: int, input: Fixed) -> np.ndarray:

@@ -1,14 +1,14 @@
 """The shipped parameter tables, and how all of them are fitted again."""
 
-import multiprocessing
 import os
 from collections.abc import Callable
-from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures import Executor
 from pathlib import Path
 
 from hwlut.files import write_atomic
 from hwlut.fit import fit
 from hwlut.functions import FUNCTIONS
+from hwlut.workers import spawned
 
 __all__ = ["CATALOGUE", "fit_catalogue"]
 
@@ -31,8 +31,7 @@ def fit_catalogue(
     """
     if executor is None:
         workers = min(os.cpu_count() or 1, len(CATALOGUE))
-        # Spawned: a forked child hangs once torch has used threads.
-        with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        with spawned(workers) as pool:
             return fit_catalogue(folder, pool, progress)
     jobs = [executor.submit(_text, function, segments) for function, segments in CATALOGUE]
     paths = []

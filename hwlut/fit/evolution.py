@@ -11,6 +11,7 @@ import numpy as np
 from hwlut.files import digest_of, read_bytes, write_atomic
 from hwlut.fit.objective import check_integer
 from hwlut.fit.reals import reals
+from hwlut.records import parse_json
 
 __all__ = ["Evolution", "Errors"]
 
@@ -175,7 +176,7 @@ class Evolution:
             return None
         path = Path(self.checkpoint)
         try:
-            content = json.loads(read_bytes(path, _LIMIT))
+            content = parse_json(read_bytes(path, _LIMIT))
             if content["schema"] != _SCHEMA:
                 raise ValueError
             if content["problem"] != problem:

@@ -35,7 +35,7 @@ _STEPS = (1, 2, 4, 8)
 
 @dataclass(frozen=True, kw_only=True)
 class Genetic(Evolution):
-    """The genetic method; `Evolution` has the settings of the search itself.
+    """The genetic method; `hwlut.fit.evolution.Evolution` has the settings of the search itself.
 
     A fraction of "auto" is the finest that holds the coefficients of a good least-squares table.
     The result depends on the seed of the problem, and is never certified.

@@ -40,7 +40,7 @@ class Points:
 
 @dataclass(frozen=True)
 class Solution:
-    """The integers that a method found: one breakpoint fewer than slopes and intercepts.
+    """The integers that a method found: `slopes` and `intercepts` in their formats, and one fewer of `breakpoints`.
 
     certified: whether no other integers of these formats have a lower error. lower_bound: where
     that is open, an error that none is below, found on every bound_step-th boundary.

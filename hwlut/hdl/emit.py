@@ -2,7 +2,7 @@
 
 import importlib.metadata
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -61,18 +61,21 @@ class Rtl:
         """
         name = self.description["module"]
         files = {Path(folder) / f"{name}{self.ENDS[kind]}": text for kind, text in self.texts().items()}
+        path = Path(folder) / f"{name}.rtl.json"
+        beside = {each: text for each, text in files.items() if each != path}
         if not force:
-            _check_free(Path(folder) / f"{name}.rtl.json", self.description, tuple(files))
-        write_together(files)
+            _check_free(path, self.description, beside)
+        write_together(beside | {path: files[path]})
         return tuple(files)
 
 
-def _check_free(description_path: Path, description: Mapping[str, Any], paths: Sequence[Path]) -> None:
-    """Refuse to write `paths` where they stand there otherwise than by such a description, or were edited since."""
-    texts = [path for path in paths if path != description_path and path.exists()]
+def _check_free(description_path: Path, description: Mapping[str, Any], beside: Mapping[Path, str]) -> None:
+    """Refuse to write where files stand there otherwise than by such a description, or were edited since."""
+    texts = [path for path in beside if path.exists()]
     if not description_path.exists():
-        if texts:
-            raise ValueError(f"{texts[0]} stands there without its .rtl.json; --force overwrites it")
+        for path in texts:
+            if path.read_bytes() != beside[path].encode():  # the same: from a process that was killed in between
+                raise ValueError(f"{path} stands there without its .rtl.json; --force overwrites it")
         return
     there = read_description(description_path)
     for key in ("digest", "scale", *VARIANTS, "registers", "reset", "latency", "cycles_per_beat", "ports"):

@@ -21,8 +21,13 @@ from hwlut.units.multiplier import BITS, Multiplier
 __all__ = ["CIRCUITS", "FORMATS", "ORDERS", "SIZE_LIMIT", "TABLES", "read", "recognise", "write"]
 
 TABLES = tuple(READERS)
+"""Names of the formats of product tables, which are read and written."""
+
 CIRCUITS = ("evoapprox-c", "verilog")
+"""Names of the formats of circuits, which are read alone."""
+
 FORMATS = TABLES + CIRCUITS
+"""Names of all formats."""
 
 SIZE_LIMIT = 2 << 20
 """Most bytes of a file."""

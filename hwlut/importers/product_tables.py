@@ -8,10 +8,10 @@ the file: ``value`` is ascending (-128 to 127 for signed 8 bits), ``pattern`` th
 import io
 import re
 from collections.abc import Callable
-from typing import Literal
 
 import numpy as np
 
+from hwlut.arrays import parse_npy
 from hwlut.fields import shorten
 from hwlut.fixed import Fixed
 from hwlut.importers.source import Source
@@ -19,14 +19,9 @@ from hwlut.importers.source import Source
 __all__ = ["ORDERS", "READERS", "WRITERS", "check", "reordered"]
 
 ORDERS = ("value", "pattern")
+"""Orders of a table's codes: ascending by value, or by the bits of two's complement taken as an unsigned number."""
 
 _HEADER_TOKEN = re.compile(r"-?[0-9]\w*|[A-Za-z_]\w*|#[^\n]*", re.ASCII)
-_NUMPY_HEADER = re.compile(
-    rb"\x93NUMPY(?:\x01\x00..|[\x02\x03]\x00....)"
-    rb"\{'descr': '([<>|=][A-Za-z][0-9]*)', 'fortran_order': (True|False), "
-    rb"'shape': \(([0-9]{0,20}(?:, ?[0-9]{1,20})*,?)\), \} *\n",
-    re.DOTALL,
-)
 _C_TYPES = ("int16_t", "uint16_t", "int32_t", "uint32_t", "int", "short")
 _PLAIN = re.compile(r"[-+]?(?:[0-9]{1,12}(?:\.0*)?|[0-9](?:\.[0-9]{1,24})?[eE][-+]?[0-9]{1,2})", re.ASCII)
 
@@ -96,20 +91,13 @@ def _adapt(data: bytes, size: int, signed: bool) -> np.ndarray:
 
 
 def _torchapprox(data: bytes, size: int, signed: bool) -> np.ndarray:
-    """A numpy file of integers. Its header is read here: numpy's reader evaluates it, and takes memory as it says."""
-    found = _NUMPY_HEADER.match(data)
-    if not found:
-        raise ValueError("not a numpy file of an array: its header must be as numpy writes it")
-    dtype, fortran, shape = (part.decode() for part in found.groups())
-    if dtype[1:] not in ("i1", "i2", "i4", "i8", "u1", "u2", "u4"):
-        raise ValueError(f"the array must be of integers of at most 63 bits, not of {shorten(dtype)}")
-    if [int(side) for side in re.findall("[0-9]+", shape)] != [size, size]:
-        raise ValueError(f"the array must be of shape ({size}, {size}), not ({shorten(shape)[1:-1]})")
-    content = data[found.end() :]
-    if len(content) != size * size * int(dtype[2]):
-        raise ValueError(f"the array must be {size * size * int(dtype[2])} bytes, not {len(content)}")
-    order: Literal["F", "C"] = "F" if fortran == "True" else "C"
-    return np.frombuffer(content, dtype).reshape((size, size), order=order).astype(np.int64)
+    """A numpy file of integers."""
+    table = parse_npy(data)
+    if table.dtype.kind not in "iu" or table.dtype == np.uint64:
+        raise ValueError(f"the array must be of integers of at most 63 bits, not of {table.dtype}")
+    if table.shape != (size, size):
+        raise ValueError(f"the array must be of shape ({size}, {size}), not {shorten(table.shape)}")
+    return table.astype(np.int64)
 
 
 def _tfapprox(data: bytes, size: int, signed: bool) -> np.ndarray:

@@ -2,12 +2,12 @@
 
 import dataclasses
 import json
-import math
+import typing
 from pathlib import Path
 from typing import Any
 
-from hwlut.fields import shorten
-from hwlut.files import read_json, write_atomic
+from hwlut.files import write_atomic
+from hwlut.records import held, json_text, read_json
 from hwlut.train.request import same_request
 
 __all__ = ["Record"]
@@ -55,7 +55,7 @@ class Record:
     def write(self) -> None:
         """Keep the record as it is now."""
         content = {"schema": _SCHEMA} | {name: getattr(self, name) for name in _KEYS}
-        write_atomic(_file(self.folder), json.dumps(content, indent=1) + "\n")
+        write_atomic(_file(self.folder), json_text(content, "run"))
 
     @classmethod
     def started(cls, folder: Path, request: dict[str, Any], source: str | None) -> "Record":
@@ -76,12 +76,11 @@ class Record:
         content = read_json(path, "run", _LIMIT)
         if not isinstance(content, dict) or content.get("schema") != _SCHEMA or set(content) != {"schema", *_KEYS}:
             raise ValueError(f"{path}: run must be an object of schema, which is {_SCHEMA}, {', '.join(_KEYS)}")
-        for name in ("request", "layers", "left", "metrics"):
-            if not isinstance(content[name], dict):
-                raise ValueError(f"{path}: {name} must be an object, not {shorten(content[name])}")
-        if not all(isinstance(each, float) and math.isfinite(each) for each in content["metrics"].values()):
-            raise ValueError(f"{path}: metrics must be numbers, not {shorten(content['metrics'])}")
-        return cls(folder, **{name: content[name] for name in _KEYS})
+        hints = typing.get_type_hints(cls)
+        try:
+            return cls(folder, **{name: held(name, content[name], hints[name]) for name in _KEYS})
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{path}: {error}") from None
 
 
 _KEYS = tuple(field.name for field in dataclasses.fields(Record) if field.name != "folder")

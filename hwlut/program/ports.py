@@ -30,5 +30,5 @@ def encoded(port: Port, x: torch.Tensor) -> torch.Tensor:
 
 
 def decoded(port: Port, codes: torch.Tensor) -> torch.Tensor:
-    """float32 numbers that codes stand for, rounded once."""
+    """float32 numbers that codes of a `port` stand for, rounded once; of the shape of the codes."""
     return ((codes.double() - port.zero_point) * port.scale).float()

@@ -21,7 +21,8 @@ class Part:
     """Where a coupling lies along one dimension of a tensor.
 
     tensor: the first name of a parameter or buffer of the model, or the name of an operation of its graph, whose first
-    result is meant. groups: int64 [size of the dimension], the group at each place, -1 for none of this coupling.
+    result is meant. dim: which of its dimensions. groups: int64 [size of the dimension], the group at each place, -1
+    for none of this coupling.
     """
 
     tensor: str

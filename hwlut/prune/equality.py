@@ -28,9 +28,9 @@ TOLERANCE = 1e-10
 def difference(masked: nn.Module, pruned: nn.Module, sample: Any, *, quantized: bool = False) -> float:
     """The greatest difference of the outputs of two models, as a share of the greatest output, in float64.
 
-    Copies of the models are run in evaluation mode, by default without their quantizers; each output counts for itself.
-    Rounding to codes can make a difference of a whole step of what is none otherwise. inf where outputs differ in
-    number, shape or finiteness.
+    masked, pruned: called with `sample`, a tensor, a tuple or a dict, as copies in evaluation mode. quantized: with
+    their quantizers; by default without. Each output counts for itself. Rounding to codes can make a difference of a
+    whole step of what is none otherwise. inf where outputs differ in number, shape or finiteness.
     """
     expected, found = (_outputs(_real(model, quantized), sample) for model in (masked, pruned))
     if [each.shape for each in expected] != [each.shape for each in found]:
@@ -138,10 +138,10 @@ class _Noting(torch.fx.Interpreter):
 def mismatches(masked: nn.Module, pruned: nn.Module, sample: Any, groups: Groups, removed: Removed) -> float:
     """The share of activation codes that differ, 0 to 1, of all that the smaller model's quantized layers read.
 
-    Both models run as they are, in evaluation mode, and every input of a quantized layer is compared, code by code, at
-    the features that the layer keeps: what it loses is not there to be compared. Where sums are added up in another
-    order their last bit differs, and a value between two codes may fall to the other side. Layers whose input is not
-    quantized have no codes; 0 where there are none at all.
+    masked, pruned: both run on `sample` as they are, in evaluation mode. groups, removed: what `pruned` lacks. Every
+    input of a quantized layer is compared, code by code, at the features that the layer keeps: what it loses is not
+    there to be compared. Where sums are added up in another order their last bit differs, and a value between two codes
+    may fall to the other side. Layers whose input is not quantized have no codes; 0 where there are none at all.
     """
     left = kept_features(masked, groups, removed)
     expected, found = _codes(masked, sample), _codes(pruned, sample)

@@ -8,6 +8,7 @@ from typing import Any
 from hwlut.fields import shorten
 from hwlut.nn.quantized import Operands
 from hwlut.prune.size import Size
+from hwlut.records import held
 from hwlut.search.result import QuantizedOperation, content_of, write_content
 
 __all__ = ["Compression"]
@@ -68,36 +69,14 @@ class Compression:
     @classmethod
     def load(cls, path: str | Path) -> "Compression":
         """Read one; ValueError, naming the file, for anything else."""
-        content = content_of(Path(path), "compression", _SCHEMA, cls)
-        try:
-            content |= {name: Size(**content[name]) for name in _SIZES}
-        except TypeError as error:
-            raise ValueError(f"{path}: sizes must be as they were written: {shorten(str(error))}") from None
-        for name, value in content.items():
-            if not _is_whole(name, value):
-                raise ValueError(f"{path}: {name} must be as it was written, not {shorten(value)}")
-        if unknown := content["removed"].keys() - content["couplings"].keys():
-            raise ValueError(f"{path}: removed must be of its couplings, not of {', '.join(sorted(unknown))}")
-        return cls(**content)
+        return content_of(Path(path), "compression", _SCHEMA, cls, _check)
 
 
-_SIZES = ("before", "after")
-_NUMBERS = ("cost", "difference", "mismatches", "metric", "loss")
-_MAPPINGS = {"couplings": int, "owners": int, "left": str, "unquantized": str, "quantizers": dict}
-
-
-def _is_whole(name: str, value: Any) -> bool:
-    """Whether a field has the kind that it is written with."""
-    if name in _NUMBERS:
-        return isinstance(value, (int, float))
-    if name in _SIZES:
-        return all(isinstance(each, int) for each in value.plain().values())
-    if name in _MAPPINGS:
-        return isinstance(value, dict) and all(isinstance(each, _MAPPINGS[name]) for each in value.values())
-    if name == "removed":
-        lists = isinstance(value, dict) and all(isinstance(each, list) for each in value.values())
-        return lists and all(isinstance(number, int) for each in value.values() for number in each)
-    if name == "request":
-        asked = value.get("compression") if isinstance(value, dict) else None
-        return isinstance(asked, dict) and isinstance(asked.get("keep"), list) and {"task", "method"} <= value.keys()
-    return True
+def _check(found: Compression) -> None:
+    held("request task", found.request.get("task"), str)
+    held("request method", found.request.get("method"), str)
+    asked = held("request compression", found.request.get("compression"), Mapping[str, Any])
+    held("request compression keep", asked.get("keep"), Sequence[str])
+    assert found.operands
+    if unknown := found.removed.keys() - found.couplings.keys():
+        raise ValueError(f"removed must be of its couplings, not of {shorten(sorted(unknown))}")

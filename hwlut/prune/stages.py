@@ -18,6 +18,8 @@ from hwlut.prune.saliency import group_macs, least, scores
 __all__ = ["STAGES", "Stages"]
 
 STAGES = ("warm_up", "projection", "joint", "cool_down")
+"""What a training goes through, in order; see docs/pruning.md."""
+
 _LEAST = 1e-6
 
 

@@ -17,7 +17,7 @@ class Calibrated(Protocol):
     """A module that chooses numbers by the values it sees between `start` and `freeze`: a `Quantizer`, for one.
 
     calibrates: whether there is anything to choose. calibrated: whether it is chosen. reached: whether it has seen a
-    value since `start`. settle: chooses what takes all values at once, before `freeze`.
+    value since `start`. `settle` is called before `freeze`.
     """
 
     calibrated: bool
@@ -26,11 +26,14 @@ class Calibrated(Protocol):
     @property
     def calibrates(self) -> bool: ...
 
-    def start(self) -> None: ...
+    def start(self) -> None:
+        """Begin to observe."""
 
-    def settle(self) -> None: ...
+    def settle(self) -> None:
+        """Choose what takes all values at once."""
 
-    def freeze(self) -> None: ...
+    def freeze(self) -> None:
+        """Choose, and observe no more."""
 
 
 def calibrate(model: nn.Module, data: Iterable[Any], modules: Iterable[Calibrated] | None = None) -> None:

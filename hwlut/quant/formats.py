@@ -109,7 +109,7 @@ def integers_of(format: Format) -> Fixed:
 
 
 def parse_format(text: str) -> Format:
-    """The format of a name: "int4", "s4" and "4" are signed integers, "uint8" and "u8" such without a sign.
+    """The format of a name, `text`: "int4", "s4" and "4" are signed integers, "uint8" and "u8" such without a sign.
 
     "s8.3" has 3 fraction bits too, "e2m1" is a Minifloat, and capitals are as good. `str` of a format gives such a
     name. Integers have 2 to 16 bits. TypeError for what is no string, ValueError for another name.

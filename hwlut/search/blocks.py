@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from hwlut.fields import shorten
 from hwlut.files import read_bytes, write_atomic
+from hwlut.records import parse_json
 from hwlut.search.cost import Cost
 from hwlut.unit import Unit
 
@@ -121,11 +122,10 @@ class CostTable:
     def load(cls, path: str | Path) -> "CostTable":
         """Read a table; ValueError, naming the file, for anything else."""
         path = Path(path)
+        data = read_bytes(path, _LIMIT)
         try:
-            content = json.loads(read_bytes(path, _LIMIT).decode("utf-8"))
-        except (ValueError, RecursionError) as error:
-            if str(error).startswith(str(path)):
-                raise
+            content = parse_json(data)
+        except ValueError as error:
             raise ValueError(f"{path}: no costs: {error}") from None
         try:
             return cls(_blocks(content))

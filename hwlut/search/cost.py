@@ -16,7 +16,7 @@ class Cost(Protocol):
 
 
 class Bits(NamedTuple):
-    """A choice of widths."""
+    """A choice of widths, in bits: of weights and of activations; they need not be whole."""
 
     weight_bits: float
     activation_bits: float
@@ -24,19 +24,21 @@ class Bits(NamedTuple):
 
 @dataclass(frozen=True)
 class LayerShape:
-    """How large a layer is: multiply-accumulates for one sample, and weights held."""
+    """How large a layer is. macs: multiply-accumulates for one sample. weights: how many it holds."""
 
     macs: int
     weights: int
 
 
 def memory(shapes: Mapping[Hashable, LayerShape]) -> Cost:
-    """Bits that the weights take up; choices have `weight_bits`, as `Bits` and `Precision` have."""
+    """Bits that the weights take up, by the `shapes` of the layers; choices are as `Bits` or `Precision`."""
     return lambda layer, choice: _shape(shapes, layer).weights * choice.weight_bits
 
 
 def bit_operations(shapes: Mapping[Hashable, LayerShape]) -> Cost:
-    """Multiply-accumulates times the bits of both operands, for one sample; choices are as `Bits` or `Precision`.
+    """Multiply-accumulates times the bits of both operands, for one sample, by the `shapes` of the layers.
+
+    Choices are as `Bits` or `Precision`.
 
     As of Baskin et al., "UNIQ: Uniform noise injection for non-uniform quantization of neural networks" (2018),
     without the adders.

@@ -7,11 +7,11 @@ import torch
 from torch import nn
 from torch.utils.data import Subset
 
-from hwlut.train import Task, finetune, load_state
+from hwlut.train import Task, finetune, load_state, save_state
 from hwlut.train.processes import Processes
 from hwlut.train.randomness import draw
 
-__all__ = ["apart", "dense_model", "narrowed"]
+__all__ = ["apart", "dense_model", "narrowed", "start"]
 
 
 def apart(task: Task, share: float, seed: int) -> tuple[list[int], list[int]]:
@@ -39,3 +39,20 @@ def dense_model(task: Task, weights: str | Path | None, seed: int, folder: Path,
     elif task.dense is not None:
         finetune(model, task, task.dense, folder=folder, device=group.device)
     return model
+
+
+def start(
+    task: Task, weights: str | Path | None, held_out: float, seed: int, folder: Path, group: Processes
+) -> str | Path | None:
+    """The state of the dense model that several runs start from: `weights`; else that in ``dense.safetensors``, trained
+    first on what is not held out where the task says how; else None, for the weights that the model comes with."""
+    if weights is not None or task.dense is None:
+        return weights
+    path = folder / "dense.safetensors"
+    if not path.exists():
+        _, trained = apart(task, held_out, seed)
+        model = dense_model(narrowed(task, trained), None, seed, folder / "dense", group)
+        if group.first:
+            save_state(path, model)
+    group.wait()
+    return str(path)

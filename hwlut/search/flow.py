@@ -38,7 +38,7 @@ _WARMUP = 0.1
 
 @dataclasses.dataclass(frozen=True)
 class Found:
-    """Result of `search`. configuration: as in its file. evaluations: in training. model: as it now is."""
+    """Result of `search`. folder: of files. configuration: as in one. evaluations: in training. model: as it now is."""
 
     folder: Path
     configuration: Configuration

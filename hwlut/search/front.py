@@ -1,7 +1,6 @@
 """Searches for several targets, and which of their results no other beats."""
 
 import dataclasses
-import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, as_completed
@@ -12,13 +11,15 @@ from typing import Any
 import torch
 
 from hwlut.fields import shorten
-from hwlut.files import read_json, write_atomic
+from hwlut.files import write_atomic
+from hwlut.pareto import unbeaten
+from hwlut.records import held, json_text, read_json
 from hwlut.search.cost import Cost
-from hwlut.search.dense import apart, dense_model, narrowed
+from hwlut.search.dense import start
 from hwlut.search.flow import search
 from hwlut.search.options import Search
-from hwlut.train import Finetune, Task, save_state
-from hwlut.train.processes import Processes, processes
+from hwlut.train import Finetune, Task
+from hwlut.train.processes import Processes, device_of, processes
 from hwlut.train.randomness import keeping_generators
 from hwlut.train.request import check_request
 
@@ -36,6 +37,7 @@ class Trial:
     """One search of a front. target: as given. cost: of what was found. metric, loss: on the test data; held-out.
 
     optimal: whether no other trial costs as little and has as high a metric, and is better in one of them.
+    folder: of the search, below that of the front.
     """
 
     target: float
@@ -56,12 +58,13 @@ class Front:
     @classmethod
     def of(cls, kind: str, trials: Sequence[Trial]) -> "Front":
         """Those trials, each told whether it is optimal."""
-        return cls(kind, tuple(dataclasses.replace(each, optimal=_unbeaten(each, trials)) for each in trials))
+        best = unbeaten([(each.cost, -each.metric) for each in trials])
+        return cls(kind, tuple(dataclasses.replace(each, optimal=optimal) for each, optimal in zip(trials, best)))
 
     def save(self, path: str | Path) -> Path:
         """Write it as JSON."""
         content = {"schema": _SCHEMA, "kind": self.kind, "trials": [dataclasses.asdict(each) for each in self.trials]}
-        write_atomic(Path(path), json.dumps(content, indent=1) + "\n")
+        write_atomic(Path(path), json_text(content, "front"))
         return Path(path)
 
     @classmethod
@@ -71,19 +74,11 @@ class Front:
         content = read_json(path, "front", _LIMIT)
         if not isinstance(content, dict) or content.get("schema") != _SCHEMA:
             raise ValueError(f"{path}: front must be an object of schema, which is {_SCHEMA}, kind and trials")
+        del content["schema"]
         try:
-            return cls(content["kind"], tuple(Trial(**each) for each in content["trials"]))
-        except (KeyError, TypeError):
-            raise ValueError(f"{path}: front must have kind and trials as a search writes them") from None
-
-
-def _unbeaten(trial: Trial, trials: Sequence[Trial]) -> bool:
-    return not any(
-        other.cost <= trial.cost
-        and other.metric >= trial.metric
-        and (other.cost, other.metric) != (trial.cost, trial.metric)
-        for other in trials
-    )
+            return held("front", content, cls)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{path}: {error}") from None
 
 
 def front(
@@ -172,12 +167,10 @@ def _searched(
 ) -> tuple[float, float, float]:
     """Cost, metric and held-out loss of one search."""
     name = Path(folder).name
-    if device is None and torch.cuda.device_count() > 1 and "RANK" not in os.environ:
-        device = f"cuda:{number % torch.cuda.device_count()}"
     task = make_task()
     cost = None if make_cost is None else make_cost(task, options)
     found = search(
-        task, options, training, folder, cost=cost, weights=weights, source=source, device=device,
+        task, options, training, folder, cost=cost, weights=weights, source=source, device=device_of(device, number),
         progress=None if progress is None else lambda done, steps, text: progress(done, steps, f"{name}: {text}"),
     ).configuration  # fmt: skip
     return found.cost, found.metric, found.loss
@@ -194,13 +187,4 @@ def _start(
         "weights": None if weights is None else str(weights),
     }
     check_request(folder / "request.json", request, group)
-    if weights is not None or task.dense is None:
-        return weights
-    path = folder / "dense.safetensors"
-    if not path.exists():
-        _, trained = apart(task, options.held_out, training.seed)
-        model = dense_model(narrowed(task, trained), None, training.seed, folder / "dense", group)
-        if group.first:
-            save_state(path, model)
-    group.wait()
-    return str(path)
+    return start(task, weights, options.held_out, training.seed, folder, group)

@@ -10,11 +10,13 @@ from typing import Any
 import torch
 from torch import nn
 
+from hwlut.arrays import refusing_safetensors
 from hwlut.fields import shorten
 from hwlut.files import read_bytes, write_together
 from hwlut.fixed import Fixed
 from hwlut.nn.quantized import IntegerOperand, IntegerOperation, integers
 from hwlut.quant import parse_format
+from hwlut.records import read_json
 
 __all__ = ["load_integers", "save_integers"]
 
@@ -22,6 +24,7 @@ _SCHEMA = "hwlut.integers/1"
 _JSON = "integers.json"
 _TENSORS = "integers.safetensors"
 _LIMIT = 64 << 20
+_TENSORS_LIMIT = 64 << 30
 _OPERANDS = ("weight", "activation")
 _ARRAYS = ("codes", "bias", "constant")
 _LISTS = ("steps", "zero_points", "multipliers", "shifts")
@@ -58,10 +61,7 @@ def save_integers(model: nn.Module, folder: str | Path, sample: Any = None) -> P
 def load_integers(folder: str | Path) -> dict[str, IntegerOperation]:
     """What `save_integers` wrote; ValueError, naming the file, for anything else."""
     path = Path(folder) / _JSON
-    try:
-        content = json.loads(read_bytes(path, _LIMIT))
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ValueError(f"{path}: integers must be a JSON object: {error}") from None
+    content = read_json(path, "integers", _LIMIT)
     if not isinstance(content, dict) or content.get("schema") != _SCHEMA:
         raise ValueError(f"{path}: integers must be an object of schema {_SCHEMA}, not {shorten(content)}")
     try:
@@ -79,10 +79,11 @@ def load_integers(folder: str | Path) -> dict[str, IntegerOperation]:
 def _tensors(path: Path, digest: object) -> dict[str, torch.Tensor]:
     from safetensors.torch import load
 
-    data = read_bytes(path, path.stat().st_size if path.is_file() else 0)
+    data = read_bytes(path, _TENSORS_LIMIT)
     if hashlib.sha256(data).hexdigest() != digest:
         raise ValueError(f"tensors must be as they were written; the digest of {path.name} is of another content")
-    return load(data)
+    with refusing_safetensors():
+        return load(data)
 
 
 def _plain(operation: IntegerOperation) -> dict[str, Any]:

@@ -1,23 +1,25 @@
 """What a search came to, and its file."""
 
 import dataclasses
-import json
-from collections.abc import Mapping
+import typing
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from hwlut.fields import shorten
-from hwlut.files import read_json, write_atomic
+from hwlut.files import write_atomic
 from hwlut.nn.quantized import Operands, QuantizedLayer, QuantizedProduct
 from hwlut.quant.precision import Precision
+from hwlut.records import held, json_text, read_json
 from hwlut.search.cost import LayerShape
 
 __all__ = ["Configuration", "QuantizedOperation", "content_of", "numbers_of", "write_content"]
 
 _SCHEMA = "hwlut.quantization/1"
 _LIMIT = 64 << 20
+_Kind = TypeVar("_Kind")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,16 +51,34 @@ class QuantizedOperation:
         }
 
     @classmethod
-    def of(cls, given: Mapping[str, Any]) -> "QuantizedOperation":
-        """From JSON."""
+    def of(cls, label: str, given: Any) -> "QuantizedOperation":
+        """From JSON; TypeError or ValueError, naming the key, for anything else."""
+        found = held(label, given, _Plain)
+        try:
+            precision = Precision.parse(found.precision)
+        except ValueError as error:
+            raise ValueError(f"{label} {error}") from None
         return cls(
-            precision=Precision.parse(given["precision"]),
-            shape=LayerShape(given["macs"], given["weights"]),
-            cost=given["cost"],
-            decision=given["decision"],
-            steps=given["steps"],
-            zero_points=given["zero_points"],
+            precision=precision,
+            shape=LayerShape(found.macs, found.weights),
+            cost=found.cost,
+            decision=found.decision,
+            steps=found.steps,
+            zero_points=found.zero_points,
         )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Plain:
+    """An operation in JSON."""
+
+    precision: str
+    macs: int
+    weights: int
+    cost: float
+    decision: str
+    steps: Mapping[str, list[float]]
+    zero_points: Mapping[str, list[int]]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -111,14 +131,21 @@ class Configuration:
     @classmethod
     def load(cls, path: str | Path) -> "Configuration":
         """Read one; ValueError, naming the file, for anything else."""
-        return cls(**content_of(Path(path), "configuration", _SCHEMA, cls))
+        return content_of(Path(path), "configuration", _SCHEMA, cls, _check)
+
+
+def _check(found: Configuration) -> None:
+    held("request task", found.request.get("task"), str)
+    search = held("request search", found.request.get("search"), Mapping[str, Any])
+    held("request search quantizers", search.get("quantizers"), Mapping[str, Any])
+    assert found.quantizers
 
 
 def write_content(path: Path, schema: str, found: Any) -> Path:
     """Write the fields of a result, whose `operations` are of `QuantizedOperation`, as JSON."""
     content = {field.name: getattr(found, field.name) for field in dataclasses.fields(found)}
     content["operations"] = {name: each.plain() for name, each in found.operations.items()}
-    write_atomic(path, json.dumps({"schema": schema} | content, indent=1, default=_plain) + "\n")
+    write_atomic(path, json_text({"schema": schema} | content, "result", _plain))
     return path
 
 
@@ -126,17 +153,22 @@ def _plain(value: Any) -> Any:
     return dataclasses.asdict(value) if dataclasses.is_dataclass(value) and not isinstance(value, type) else dict(value)
 
 
-def content_of(path: Path, what: str, schema: str, kind: type[Any]) -> dict[str, Any]:
-    """The fields of a result that `write_content` wrote; ValueError, naming the file, for anything else."""
+def content_of(path: Path, what: str, schema: str, kind: type[_Kind], check: Callable[[_Kind], None]) -> _Kind:
+    """The result that `write_content` wrote, which `check` finds no fault with; ValueError, naming the file, for
+    anything else."""
     content = read_json(path, what, _LIMIT)
-    names = {field.name for field in dataclasses.fields(kind)}
-    if not isinstance(content, dict) or content.get("schema") != schema or set(content) != {"schema", *names}:
+    hints = typing.get_type_hints(kind)
+    if not isinstance(content, dict) or content.get("schema") != schema or set(content) != {"schema", *hints}:
         raise ValueError(f"{path}: {what} must be an object of schema, which is {schema}, and its keys")
     try:
-        operations = {name: QuantizedOperation.of(each) for name, each in content["operations"].items()}
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path}: operations must be as they were written: {shorten(str(error))}") from None
-    return {name: content[name] for name in names} | {"operations": operations}
+        plain = held("operations", content["operations"], Mapping[str, Any])
+        operations = {name: QuantizedOperation.of(f"operations {shorten(name)}", each) for name, each in plain.items()}
+        others = {name: held(name, content[name], hint) for name, hint in hints.items() if name != "operations"}
+        found = kind(**others | {"operations": operations})
+        check(found)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: {error}") from None
+    return found
 
 
 def numbers_of(operation: QuantizedLayer | QuantizedProduct) -> dict[str, Any]:

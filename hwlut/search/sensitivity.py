@@ -11,9 +11,10 @@ import torch
 from torch import nn
 
 from hwlut.fields import shorten
-from hwlut.files import digest_of, read_bytes, write_atomic
+from hwlut.files import digest_of, write_atomic
 from hwlut.quant.calibration import batches_of, called
 from hwlut.quant.modes import evaluating, keeping_modes
+from hwlut.records import held, read_json
 from hwlut.unit import Unit
 
 __all__ = ["Harm", "Measure", "harms", "put", "sensitivities"]
@@ -159,17 +160,13 @@ def _output(model: nn.Module, batch: Any) -> torch.Tensor:
 
 def _read(path: Path, key: str) -> dict[str, float]:
     """What the file holds of the measurement `key`."""
-    try:
-        content = json.loads(read_bytes(path, _LIMIT))
-    except RecursionError:
-        content = None
-    except json.JSONDecodeError:
-        content = None
+    content = read_json(path, "sensitivities", _LIMIT)
     if not isinstance(content, dict) or set(content) != {"schema", "key", "values"} or content["schema"] != _SCHEMA:
         raise ValueError(f"{path}: sensitivities must be an object of schema, which is {_SCHEMA}, key and values")
     if content["key"] != key:
         raise ValueError(f"{path}: sensitivities must be of this model, data and measure, not of others")
     values = content["values"]
-    if not isinstance(values, dict) or not all(type(value) in (int, float) for value in values.values()):
-        raise ValueError(f"{path}: values must be an object of numbers, not {shorten(values)}")
-    return values
+    try:
+        return held("values", values, Mapping[str, float])
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: {error}") from None

@@ -1,13 +1,16 @@
 """The state of training in a file, from which it goes on as if it had never stopped."""
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 
+from hwlut.fields import shorten
 from hwlut.files import digest_of
+from hwlut.records import held
 from hwlut.train.average import Average
 from hwlut.train.control import Control
 from hwlut.train.options import Finetune
@@ -80,13 +83,31 @@ class Checkpoint:
         """Put the state back. ValueError for a file of another training."""
         tensors, words = read_tensors(self.path, "checkpoint")
         if words.get("schema") != _SCHEMA:
-            raise ValueError(f"{self.path}: checkpoint must have the schema {_SCHEMA}, not {words.get('schema')}")
+            told = shorten(words.get("schema"))
+            raise ValueError(f"{self.path}: checkpoint must have the schema {_SCHEMA}, not {told}")
+        try:
+            return self._restored(tensors, words, model, average, optimizer, scaler, control)
+        except _Foreign as error:
+            raise ValueError(f"{self.path}: checkpoint must be of {error}") from None
+        except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise ValueError(f"{self.path}: checkpoint must be as it was written: {shorten(str(error))}") from None
+
+    def _restored(
+        self,
+        tensors: Mapping[str, torch.Tensor],
+        words: Mapping[str, str],
+        model: nn.Module,
+        average: Average,
+        optimizer: torch.optim.Optimizer,
+        scaler: torch.amp.GradScaler,
+        control: Control,
+    ) -> State:
         if words["model"] != self._signature:
-            raise ValueError(f"{self.path}: checkpoint must be of this model, not of another")
+            raise _Foreign("this model, not of another")
         kept = json.loads(words["settings"])
         for name, value in self._settings.items():
             if kept.get(name) != value:
-                raise ValueError(f"{self.path}: checkpoint must be of {name} {value}, not {kept.get(name)}")
+                raise _Foreign(f"{name} {value}, not {shorten(kept.get(name))}")
         parts: dict[str, dict[str, torch.Tensor]] = {part: {} for part in _PARTS}
         for name, tensor in tensors.items():
             part, _, rest = name.partition(".")
@@ -94,7 +115,7 @@ class Checkpoint:
         try:
             control.resume(parts["control"])
         except ValueError as error:
-            raise ValueError(f"{self.path}: checkpoint must be of this search: {error}") from None
+            raise _Foreign(f"this search: {error}") from None
         model.load_state_dict(parts["model"])
         if average.module is not model:
             average.module.load_state_dict(parts["average"])
@@ -104,9 +125,22 @@ class Checkpoint:
             memory.setdefault(int(number), {})[rest] = tensor
         optimizer.load_state_dict({"state": memory, "param_groups": optimizer.state_dict()["param_groups"]})
         scaler.load_state_dict(json.loads(words["scaler"]))
-        state = State(*json.loads(words["state"]))
+        state = self._state(json.loads(words["state"]))
         average.resume(state.step)
         return state
+
+    def _state(self, kept: Any) -> State:
+        step, losses, history = kept
+        if not 0 <= held("step", step, int) <= self._settings["steps"]:
+            raise ValueError(f"step must be one of the {self._settings['steps']}, not {step}")
+        rows = held("history", history, Sequence[Sequence[Any]])
+        if any(len(row) != 3 or type(row[0]) is not int or {type(each) for each in row[1:]} != {float} for row in rows):
+            raise ValueError("history must be of a step, a loss and a metric each")
+        return State(step, held("losses", losses, float), rows)
+
+
+class _Foreign(Exception):
+    """A checkpoint of another training."""
 
 
 def _signature(model: nn.Module) -> str:

@@ -1,14 +1,18 @@
 """The log of a training: a JSON line each time, and scalars for TensorBoard where they are asked for."""
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from hwlut.files import write_atomic
+from hwlut.files import naming, read_bytes, write_atomic
+from hwlut.records import held
 from hwlut.train.packages import needed
 
-__all__ = ["Log"]
+__all__ = ["Log", "read_log"]
+
+_LIMIT = 1 << 30
 
 
 class Log:
@@ -22,7 +26,11 @@ class Log:
     def __init__(self, folder: Path, done: int, steps: int, tensorboard: bool = False):
         self._steps = steps
         self._path = folder / "log.jsonl"
-        lines = self._path.read_text().splitlines() if done and self._path.exists() else []
+        lines = (
+            read_bytes(self._path, _LIMIT).decode("utf-8", "replace").splitlines()
+            if done and self._path.exists()
+            else []
+        )
         write_atomic(self._path, "".join(f"{line}\n" for line in lines if _step_of(line) <= done))
         self._scalars: Any = None
         if tensorboard:
@@ -33,8 +41,10 @@ class Log:
 
     def write(self, step: int, line: Mapping[str, Any]) -> None:
         """Add what is told of a step."""
-        with open(self._path, "a") as file:
+        with naming(self._path), open(self._path, "a") as file:
             file.write(json.dumps({"step": step, "steps": self._steps} | dict(line)) + "\n")
+            file.flush()
+            os.fsync(file.fileno())  # before a checkpoint of that step, or a resumed log would lack it
         if self._scalars is not None:
             for name, value in _numbers(line):
                 self._scalars.add_scalar(name, value, step)
@@ -43,6 +53,17 @@ class Log:
     def close(self) -> None:
         if self._scalars is not None:
             self._scalars.close()
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """The lines of a log; ValueError, naming the file and the line, for one that is no object."""
+    found = []
+    for number, line in enumerate(read_bytes(path, _LIMIT).splitlines(), 1):
+        try:
+            found.append(held("line", json.loads(line), Mapping[str, Any]))
+        except (RecursionError, TypeError, ValueError) as error:
+            raise ValueError(f"{path}: line {number} of the log must be a JSON object: {error}") from None
+    return found
 
 
 def _numbers(line: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
@@ -57,6 +78,7 @@ def _numbers(line: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, f
 def _step_of(line: str) -> float:
     """The step of a line; of a torn one none."""
     try:
-        return json.loads(line)["step"]
-    except (json.JSONDecodeError, KeyError, TypeError):
-        return float("inf")
+        step = json.loads(line)["step"]
+    except (KeyError, RecursionError, TypeError, ValueError):
+        step = None
+    return step if isinstance(step, int) else float("inf")

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import distributed
 
-__all__ = ["Processes", "processes"]
+__all__ = ["Processes", "device_of", "processes"]
 
 
 _JOINED = itertools.count()
@@ -67,6 +67,14 @@ def processes(device: str | torch.device | None = None) -> Iterator[Processes]:
     finally:
         if joins:
             distributed.destroy_process_group()
+
+
+def device_of(device: str | torch.device | None, number: int) -> str | torch.device | None:
+    """Where one of several runs is: on `device`; by default, where there are several GPUs and no torchrun, on that of
+    its number, modulo theirs."""
+    if device is None and torch.cuda.device_count() > 1 and "RANK" not in os.environ:
+        return f"cuda:{number % torch.cuda.device_count()}"
+    return device
 
 
 @functools.cache

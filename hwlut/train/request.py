@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from hwlut.fields import shorten
-from hwlut.files import read_json, write_atomic
+from hwlut.files import write_atomic
+from hwlut.records import read_json
 from hwlut.train.processes import Processes
 
 __all__ = ["check_request", "same_request"]

@@ -7,8 +7,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from hwlut.arrays import refusing_safetensors
 from hwlut.fields import shorten
-from hwlut.files import write_atomic
+from hwlut.files import check_regular, write_atomic
 
 __all__ = ["load_state", "read_tensors", "save_state", "warm_start", "write_tensors"]
 
@@ -26,15 +27,14 @@ def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], words: Mappin
 
 def read_tensors(path: Path, what: str = "state") -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     """The tensors of a file, on the CPU, and the words beside them; ValueError, naming the file, for a damaged one."""
-    from safetensors import SafetensorError, safe_open
+    from safetensors import safe_open
 
-    if not path.is_file():
-        raise ValueError(f"{path}: no such file")
+    check_regular(path)
     try:
-        with safe_open(path, framework="pt") as file:
+        with refusing_safetensors(OSError), safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}
             words = dict(file.metadata() or {})
-    except (SafetensorError, OSError) as error:
+    except ValueError as error:
         raise ValueError(f"{path}: {what} must be a whole .safetensors file: {error}") from None
     digest = words.pop(_DIGEST, None)
     if digest is not None and digest != _digest(tensors, words):

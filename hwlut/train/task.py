@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 import importlib.util
+import os
 import sys
 import types
 from collections.abc import Callable
@@ -48,7 +49,7 @@ class Task:
 
     Parameters
     ----------
-    name: matches [A-Za-z_][A-Za-z0-9_]*.
+    name: matches ``[A-Za-z_][A-Za-z0-9_]*``.
     model: makes the dense model, a new one at each call; with its weights, unless `dense` is given.
     train, test: data sets with a length, of pairs (input, target); an input is a tensor, a tuple of positional or a
         dict of keyword arguments. What an item draws must come from torch's own generator.
@@ -118,7 +119,7 @@ def task_file(given: str | Path) -> tuple[Path, bool]:
 
 def _imported(path: Path) -> types.ModuleType:
     """The module of a file, by its full name where it lies in a package."""
-    folder, parts = path.resolve().parent, [path.stem]
+    folder, parts = Path(os.path.realpath(path)).parent, [path.stem]
     while (folder / "__init__.py").is_file():
         parts.insert(0, folder.name)
         folder = folder.parent

@@ -35,7 +35,7 @@ class Marked:
 
 @dataclass(frozen=True)
 class Failure:
-    """With what a run is over, and the index of the command."""
+    """The error with which a run is over, and the index of the command."""
 
     error: Error
     index: int

@@ -3,6 +3,7 @@
 import time
 from pathlib import Path
 
+from hwlut.accel.model import check_room
 from hwlut.accel.regression import batched, benched
 from hwlut.accel.regression.cases import errors, runs
 from hwlut.accel.regression.report import TileReport
@@ -37,7 +38,7 @@ def check_tile(
     waves: file for a waveform: VCD, or FST from cocotb on Icarus.
     seed: of runs, pauses and of the registers and memories before reset.
 
-    Raises ValueError for bad arguments and bad Verilog, ToolError for missing tools.
+    Raises ValueError for bad arguments, bad Verilog and memories beyond this machine's, ToolError for missing tools.
     """
     start = time.perf_counter()
     if not isinstance(tile, Tile):
@@ -46,6 +47,7 @@ def check_tile(
         raise ValueError(f"engine must be one of {', '.join(ENGINES)} for a tile, not {engine!r}")
     check_seed(seed, _SEEDS)
     check_place("waves", waves)
+    check_room(tile)
     rtl = generate_tile(tile) if verilog is None else design_of(tile, None, verilog)
     with recorded(waves) as trace:
         if engine == "verilator":

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -11,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from hwlut.accel.simulation.chunk import Chunk
-from hwlut.files import read_bytes, read_json, write_atomic
+from hwlut.files import read_bytes, write_atomic
+from hwlut.records import read_json
 from hwlut.train.request import same_request
 
 __all__ = ["Kept"]
@@ -30,7 +32,7 @@ class Kept:
     def __init__(self, folder: Path, request: dict[str, Any]):
         self._folder = folder
         path = folder / "request.json"
-        there = next(each for each in (folder, *folder.resolve().parents) if each.exists())
+        there = next(each for each in (folder, *Path(os.path.realpath(folder)).parents) if each.exists())
         if not there.is_dir():
             raise ValueError(f"{there}: run must be kept in a folder, not in a file")
         if path.exists():

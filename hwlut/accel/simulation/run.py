@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from hwlut.accel.compiler import compile_program
+from hwlut.accel.model import check_room
 from hwlut.accel.simulation.chunk import Chunk, Chunks
 from hwlut.accel.simulation.engines import ENGINES, Modelled
 from hwlut.accel.simulation.given import Codes, aligned, codes_of
@@ -70,6 +71,7 @@ def simulate(
     _check(engine, threads, idle, stall)
     check_seed(seed)
     given = codes_of(program, codes)
+    check_room(tile, threads)
     compiled = compile_program(program, tile)
     samples = len(given[0])
     batches = -(-samples // tile.rows)

@@ -1,5 +1,6 @@
 """What happens within a tile while it computes a layer: a waveform, and when its parts are busy."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -46,7 +47,7 @@ def trace(
     """
     for label, path in (("waves", waves), ("activity", activity)):
         check_place(label, path)
-    if None not in (waves, activity) and Path(str(waves)).resolve() == Path(str(activity)).resolve():
+    if None not in (waves, activity) and os.path.realpath(str(waves)) == os.path.realpath(str(activity)):
         raise ValueError(f"waves and activity must be two files, not both {str(waves)!r}")
     given = codes_of(program, codes)
     compiled = compile_program(program, tile)

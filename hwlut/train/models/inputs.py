@@ -59,3 +59,4 @@ class Series(_Sizes):
 
 
 Inputs = Images | Tokens | Series
+"""What a model takes."""

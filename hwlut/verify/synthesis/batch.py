@@ -1,15 +1,15 @@
 """Many units mapped at once."""
 
-import multiprocessing
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from concurrent.futures import Executor, as_completed
 from pathlib import Path
 from typing import Any
 
 from hwlut.hdl import generate
 from hwlut.unit import Unit
 from hwlut.verify.synthesis.synthesize import Synthesis, synthesize
+from hwlut.workers import spawned
 
 __all__ = ["synthesize_each"]
 
@@ -34,8 +34,7 @@ def synthesize_each(
     """
     if executor is None and len(units) > 1:
         workers = min(os.cpu_count() or 1, len(units))
-        # Spawned: a forked child hangs once torch has used threads.
-        with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        with spawned(workers) as pool:
             yield from synthesize_each(units, target=target, liberty=liberty, form=form, executor=pool)
     elif executor is None:
         for place, unit in enumerate(units):

@@ -8,6 +8,7 @@ from os.path import commonprefix
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from hwlut.pareto import unbeaten
 from hwlut.unit import Unit
 from hwlut.verify.synthesis.synthesize import Synthesis
 
@@ -77,13 +78,9 @@ class Comparison:
     def front(self) -> tuple[Candidate, ...]:
         """Those than which no other is both as small and as close and better in one of them (the Pareto front),
         the smallest first."""
-        points = [(candidate.size, candidate.error) for candidate in self.candidates]
-        best = (
-            candidate
-            for candidate, (size, error) in zip(self.candidates, points)
-            if not any(s <= size and e <= error and (s, e) != (size, error) for s, e in points)
-        )
-        return tuple(sorted(best, key=lambda candidate: candidate.size))
+        best = unbeaten([(candidate.size, candidate.error) for candidate in self.candidates])
+        chosen = (candidate for candidate, optimal in zip(self.candidates, best) if optimal)
+        return tuple(sorted(chosen, key=lambda candidate: candidate.size))
 
     @property
     def ok(self) -> bool:
@@ -121,7 +118,7 @@ def compare(
 
 
 def picture(comparison: Comparison) -> "Figure":
-    """Error against area, one point a candidate, with a line through the front.
+    """Error against area of a `comparison`, one point a candidate, with a line through the front.
 
     Labels are without what stands before the first underscore where all candidates but the unit have it in common.
     """

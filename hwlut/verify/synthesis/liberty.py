@@ -41,7 +41,7 @@ class Liberty:
                 raise ToolError("OSU 180 nm liberty", f"not found at {_OSU018}", remedy)
             path = _OSU018
         data = read_bytes(path, _LIMIT)
-        text = re.sub(r"/\*.*?\*/", "", data.decode("utf-8", "replace"), flags=re.DOTALL)
+        text = re.sub(r"/\*.*?(?:\*/|\Z)", "", data.decode("utf-8", "replace"), flags=re.DOTALL)
         _, *blocks = re.split(r"\bcell\s*\(\s*", text)
         areas, registers = {}, set()
         for block in blocks:
