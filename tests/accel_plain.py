@@ -92,7 +92,7 @@ class PlainTile:
             elif target == 1:
                 offset = signed(word, tile.offset_bits)
                 word >>= tile.offset_bits
-                self.constants[place] = offset, word % (1 << 31), word >> 31
+                self.constants[place] = offset, word % (1 << tile.factor_bits), word >> tile.factor_bits
             elif target == 2:
                 self.tables[place] = signed(word, bits)
             else:
@@ -242,7 +242,7 @@ class PlainTile:
             x = min(max(x, signed(held[0x51], 48)), signed(held[0x52], 48))
             if self.field(31, 2):
                 factor, shift = (held[0x53], held[0x54]) if self.field(31, 2) == 1 else constant[1:]
-                x = shifted(signed(x, 33) * (factor % (1 << 31)), shift % 64, self.field(33, 2)) + signed(
+                x = shifted(signed(x, 33) * (factor % (1 << tile.factor_bits)), shift % 64, self.field(33, 2)) + signed(
                     held[0x55], 48
                 )
                 x = min(max(x, signed(held[0x56], 48)), signed(held[0x57], 48))

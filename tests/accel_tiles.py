@@ -23,6 +23,7 @@ def _tiles() -> dict[str, Tile]:
             value_bits=12,
             accumulator_bits=20,
             input_bits=5,
+            factor_bits=11,
             operations=("add", "less", "bits"),
             table_inputs=3,
             table_outputs=7,

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 import hwlut
 from hwlut import Direct, Fixed, LutMatmul, Multiplier, Program, Requantize
@@ -12,7 +13,10 @@ from hwlut.accel import fit_tile
 from hwlut.accel.compiler import compile_program
 from hwlut.accel.model import Machine
 from hwlut.cli import main
+from hwlut.lowering import export
 from hwlut.program import range_reduced, softmax
+from hwlut.program.ports import decoded, encoded
+from hwlut.search import quantize_uniform
 from hwlut.units import Operation, Port, Tile
 from hwlut.units.applied import LookUp, Rescale
 from hwlut.units.operations import Add, Apply, Subtract
@@ -88,11 +92,21 @@ def test_a_tile_has_what_one_layer_needs():
 
 
 @pytest.mark.parametrize("program", [dense(), attention(), tabled(), looked_up(), looked_up("l2")])
-@pytest.mark.parametrize("parameter", ["value_bits", "accumulator_bits", "inputs", "weights", "operands", "values"])
+@pytest.mark.parametrize(
+    "parameter", ["value_bits", "accumulator_bits", "factor_bits", "inputs", "weights", "operands", "values"]
+)
 def test_less_is_refused_or_more_than_the_least(program, parameter):
     tile = fit_tile(program, rows=2, columns=3)
     check(program, tile)
-    least = {"value_bits": 8, "accumulator_bits": 8, "inputs": 2, "weights": 2, "operands": 0, "values": 2}[parameter]
+    least = {
+        "value_bits": 8,
+        "accumulator_bits": 8,
+        "factor_bits": 8,
+        "inputs": 2,
+        "weights": 2,
+        "operands": 0,
+        "values": 2,
+    }[parameter]
     held = getattr(tile, parameter)
     if parameter == "value_bits":
         least = max(least, tile.input_bits, tile.table_outputs if tile.table_inputs else 0)
@@ -104,6 +118,30 @@ def test_less_is_refused_or_more_than_the_least(program, parameter):
         return
     # What is held at a time may be cut up instead, and sums may go through lanes of more bits.
     assert parameter in ("weights", "operands") or held <= tile.value_bits, f"{parameter} {held} is more than is needed"
+
+
+def test_fewer_bits_of_factors_give_a_smaller_requantizer():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(64, 3)).eval()
+    images = torch.randn(16, 1, 6, 6)
+    quantize_uniform(model, [images])
+    narrow, wide = (export(model, images, factor_bits=bits) for bits in (10, 31))
+    tile = fit_tile(narrow, rows=2, columns=3)
+    assert tile.factor_bits <= 10 < fit_tile(wide, rows=2, columns=3).factor_bits
+    check(narrow, tile)
+    with pytest.raises(ValueError, match=r"requantizes by \d+ bits; the tile's factor_bits are 10$"):
+        compile_program(wide, tile.replace(factor_bits=10))
+    codes = encoded(narrow.inputs[0], images)
+    scores = [decoded(each.outputs[0], each(codes)) for each in (narrow, wide)]
+    assert (scores[0] - scores[1]).abs().max() < 2**-4 * scores[1].abs().max()
+
+
+def test_factor_bits_are_checked():
+    model, sample = nn.Linear(2, 2), torch.zeros(1, 2)
+    with pytest.raises(ValueError, match="^factor_bits must be from 8 to 31, not 7$"):
+        export(model, sample, factor_bits=7)
+    with pytest.raises(TypeError, match="^factor_bits must be an integer, not 8.0$"):
+        export(model, sample, factor_bits=8.0)
 
 
 def test_one_tile_for_several_programs():
@@ -172,7 +210,9 @@ def test_the_command_writes_a_tile(tmp_path, capsys):
     assert len(tile.operators) == 1
     assert "2 x 4" in capsys.readouterr().out
     assert main(["tile", given[0], "-o", str(tmp_path / "u.json"), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["schema"] == "hwlut.tile/1"
+    told = json.loads(capsys.readouterr().out)
+    fitted = hwlut.load(tmp_path / "u.json")
+    assert (told["schema"], told["digest"], told["rows"]) == ("hwlut.fitted/1", fitted.digest, fitted.rows)
 
 
 @pytest.mark.parametrize(

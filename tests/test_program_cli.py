@@ -100,7 +100,7 @@ def test_what_cannot_run(program, task, capsys):
     assert run("net.json", "--inputs", "broken.npy", "-o", "y.npy").startswith("broken.npy is no .npy of numbers")
     assert run("net.json", "--inputs", "x.txt", "-o", "y.npy").startswith("inputs must be a .npy or a .safetensors")
     other = run("net.json", "--inputs", "other.safetensors", "-o", "y.npy")
-    assert other == f"other.safetensors must have the tensors {name}, not other"
+    assert other == f"other.safetensors must have the tensors {name}, not ['other']"
     assert run("net.json", "--inputs", "x.npy", "-o", "y.txt") == "-o must be a .npy or a .safetensors, not 'y.txt'"
     assert run("net.json", "--inputs", "none.npy", "-o", "y.npy") == "none.npy: no such file"
     content = json.loads(Path("net.json").read_text())
@@ -145,6 +145,10 @@ def test_a_compression_becomes_a_program(capsys, task):
     assert made["digest"] == program.digest and program.name == "shrunk"
     ran = told(capsys, "shrunk.json", "--task", "product.py")
     assert abs(ran["metric"] - found["metric"]) <= 1 / 40
+    searches.told(capsys, "product", "--format", "program", "--factor-bits", 9, "-o", "narrow.json", command="export")
+    units = [getattr(node, "unit", None) for node in hwlut.load("narrow.json").nodes]
+    units = [unit for unit in units if isinstance(unit, hwlut.Requantize)]
+    assert units and all(m // (m & -m) < 1 << 9 for unit in units for m in unit.multipliers if m)
 
 
 def test_what_is_not_exported(program, capsys):
@@ -155,6 +159,8 @@ def test_what_is_not_exported(program, capsys):
     order = f"--order must be given with formats {tables}, and only with them"
     assert export("net.json", "--format", "c", "-o", "x.c", "--order", "value") == order
     assert export("net.json", "--format", "adapt", "-o", "x.h") == order
+    bits = export("net.json", "--format", "c", "-o", "x.c", "--factor-bits", 9)
+    assert bits == "--factor-bits must be given with format program, not with c"
     nothing = export("runs", "--format", "program", "-o", "x.json")
     assert nothing.startswith("runs must be the folder of a finished search or compression")
     same = export("net.json", "--format", "c", "-o", "net.json")

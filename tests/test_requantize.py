@@ -195,6 +195,14 @@ def test_ratios_by_hand(ratio, m, shift):
     assert (made.multipliers, made.shifts) == ((m,), (shift,))
 
 
+@given(ratio=st.floats(2.0**-40, 2.0**30), bits=st.integers(8, 31))
+def test_ratios_are_held_to_fewer_bits(ratio, bits):
+    made = Requantize.from_ratios(ratio, bits, input=Fixed(32), output=Fixed(8))
+    (m,), (shift,) = made.multipliers, made.shifts
+    assert m // (m & -m) < 1 << bits and (shift == 0 or m < 1 << bits)
+    assert shift == 62 or abs(Fraction(m, 2**shift) - Fraction(ratio)) <= Fraction(ratio) / 2**bits
+
+
 def test_ratios_of_channels():
     made = Requantize.from_ratios(np.array([0.5, 0.25]), input=Fixed(16), output=Fixed(8), zero_point=1)
     assert made.multipliers == (1 << 30, 1 << 30) and made.shifts == (31, 32) and made.zero_point == 1

@@ -28,6 +28,7 @@ __all__ = [
 ]
 
 IMMEDIATE_BITS = 48
+"""Bits of a command's value."""
 
 
 class Opcode(enum.IntEnum):
@@ -101,6 +102,8 @@ class Mode(enum.IntEnum):
 
 
 class XSource(enum.IntEnum):
+    """Where lanes, or cells, have their first numbers from."""
+
     VALUES = 0
     INPUTS = 1
 
@@ -113,12 +116,16 @@ class WSource(enum.IntEnum):
 
 
 class YSource(enum.IntEnum):
+    """Where lanes have their second numbers from."""
+
     IMMEDIATE = 0
     OFFSET = 1  # of the constant
     VALUES = 2
 
 
 class Reduction(enum.IntEnum):
+    """What a lane makes of the numbers of an output."""
+
     NONE = 0
     SUM = 1
     MAXIMUM = 2
@@ -133,6 +140,8 @@ class Requantization(enum.IntEnum):
 
 
 class Destination(enum.IntEnum):
+    """Where results go."""
+
     VALUES = 0
     OPERANDS = 1
     OUTPUT = 2
@@ -146,7 +155,7 @@ ROUNDINGS = tuple(Rounding)
 
 
 def command(opcode: Opcode, argument: int = 0, value: int = 0) -> int:
-    """A command's word."""
+    """A command's word: `opcode` in bits 63 to 56, `argument` in bits 55 to 48, `value` below."""
     return opcode << 56 | argument << 48 | value
 
 
@@ -156,3 +165,4 @@ def start(tile: Tile) -> int:
 
 
 END = command(Opcode.END)
+"""The command that ends a run."""

@@ -15,7 +15,7 @@ from hwlut.units.operations import Apply
 from hwlut.units.passes import row_passes
 from hwlut.units.products import MatrixProduct, Weighted
 from hwlut.units.program import Program
-from hwlut.units.requantize import Requantize
+from hwlut.units.requantize import MULTIPLIER_BITS, Requantize
 from hwlut.units.tile import ADDRESS_BITS, Operation, Tile
 
 __all__ = ["fit_tile"]
@@ -24,6 +24,7 @@ _AMPLE: dict[str, Any] = {
     "accumulator_bits": 48,
     "value_bits": 48,
     "input_bits": 32,
+    "factor_bits": MULTIPLIER_BITS,
     "table_inputs": INPUT_LIMIT,
     "table_outputs": 32,
     "tables": 8,
@@ -125,6 +126,7 @@ def _least(compiled: list[Compiled]) -> dict[str, Any]:
         "value_bits": values,
         "accumulator_bits": max(sums, lanes if lanes > values else 0, 8),
         "input_bits": needs["input_bits"],
+        "factor_bits": max(needs.get("factor_bits", 0), 8),
         "values": max(needs.get("values", 0), 2),
         "inputs": needs["inputs"],
         "operands": needs.get("operands", 0) + (needs.get("operands") == 1),

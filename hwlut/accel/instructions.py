@@ -238,7 +238,7 @@ class Registers:
 
 
 def encode(tile: Tile, instructions: Iterable[Compute | Load | Mark]) -> list[int]:
-    """The words of a whole run: START, what the instructions need, END."""
+    """The words of a whole run of a `tile`: START, what the `instructions` need, END."""
     registers, words = Registers(tile), [start(tile)]
     for each in instructions:
         if isinstance(each, Compute):

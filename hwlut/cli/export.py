@@ -30,6 +30,9 @@ def export(
         str | None,
         typer.Option(help="Of both operands of a multiplier: value (-128 to 127) or pattern (0 to 127, -128 to -1)."),
     ] = None,
+    factor_bits: Annotated[
+        int | None, typer.Option(help="Of a run: bits of the multipliers of requantizations, 8 to 31.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Write a multiplier's products for another simulator, a program as C or ONNX, or a trained run as a program."""
@@ -38,8 +41,10 @@ def export(
         raise ValueError(f"format must be one of {', '.join(known)}, not {format!r}")
     if (order is not None) != (format in _TABLES):
         raise ValueError(f"--order must be given with formats {', '.join(_TABLES)}, and only with them")
+    if factor_bits is not None and format != _RUN:
+        raise ValueError(f"--factor-bits must be given with format {_RUN}, not with {format}")
     if format == _RUN:
-        program = _trained(Path(source), output)
+        program = _trained(Path(source), output, {} if factor_bits is None else {"factor_bits": factor_bits})
         with writing(output):
             program.save(output)
         _tell({"source": source, "digest": program.digest}, output, format, order, as_json)
@@ -86,7 +91,7 @@ def _write_program(opened: Table, output: Path, format: str) -> None:
             export_onnx(opened.unit, output)
 
 
-def _trained(folder: Path, output: Path) -> "Program":
+def _trained(folder: Path, output: Path, options: dict[str, int]) -> "Program":
     """The program of what a search or a compression left in its folder; its training data decide formats."""
     from hwlut.lowering import export as lowered
     from hwlut.names import legal_name
@@ -98,5 +103,5 @@ def _trained(folder: Path, output: Path) -> "Program":
     for name, open_run in opened.items():
         if (folder / name).is_file():
             _, task, model = open_run(folder)
-            return lowered(model, shown(task), legal_name(output.stem))
+            return lowered(model, shown(task), legal_name(output.stem), **options)
     raise ValueError(f"{folder} must be the folder of a finished search or compression, with {' or '.join(opened)}")

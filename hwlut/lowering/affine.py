@@ -16,9 +16,6 @@ from hwlut.units.operations import Add, Clamp, Multiply
 
 __all__: list[str] = []
 
-_BITS = 16
-"""Of the codes of a sum, and of what is multiplied."""
-
 _WIDE = 30
 """Most bits of what is added: what lies far beyond a sum, as a mask does, is not held to the sum's codes."""
 
@@ -116,7 +113,7 @@ class Sum(_Affine):
         if constants and numbers[0].dims == len(self.operation.shape):
             if (along := self._along(numbers[0], constants[0])) is not None and np.abs(along[0]).max() < FAR:
                 return self._scaled(numbers[0], np.ones_like(along[0]), *along)
-        grid, dims = context.holding(self.name, _BITS), len(self.operation.shape)
+        grid, dims = context.holding(self.name), len(self.operation.shape)
         terms = [context.builder.on(each, self._wide(grid, reach)) for each, reach in zip(numbers, reaches)]
         if constants:
             return Number.on(self._placed(context, Add, terms[0], far_codes(constants[0], grid)), dims, grid)
@@ -152,7 +149,7 @@ class Factor(_Affine):
         along = self._along(number, factor) if number.dims == len(self.operation.shape) else None
         if along is not None:
             return self._scaled(number, along[0], np.zeros_like(along[0]), along[1])
-        grid = Grid.holding(float(factor.min()), float(factor.max()), _BITS)
+        grid = context.spanning(float(factor.min()), float(factor.max()))
         number = self._factor(context, number, self.inputs[0])
         name = self._placed(context, Multiply, number, np.rint(factor / grid.step))
         return Number(name, len(self.operation.shape), number.scale * grid.step, np.zeros(()))
@@ -164,10 +161,10 @@ class Factor(_Affine):
 
     @staticmethod
     def _factor(context: Context, number: Number, name: str) -> Number:
-        """A number as one of at most 16 bits, in which 0 is zero."""
+        """A number as one of at most `value_bits`, in which 0 is zero."""
         low, high = context.builder.spans[number.name]
-        if number.axis is not None or max(-low, high + 1) > 1 << (_BITS - 1) or number.offset.any():
-            number = context.builder.on(number, context.holding(name, _BITS))
+        if number.axis is not None or max(-low, high + 1) > 1 << (context.value_bits - 1) or number.offset.any():
+            number = context.builder.on(number, context.holding(name))
         return context.builder.centred(number)
 
 
@@ -177,7 +174,7 @@ class Slanted(_Affine):
 
     def lower(self, context: Context, x: Number) -> Number:
         builder, weight = context.builder, numpy_of(self.argument("weight"))
-        grid = context.holding(self.name, _BITS)
+        grid = context.holding(self.name)
         x = builder.centred(x)
         low, high = builder.spans[x.name]
         names = []

@@ -26,9 +26,6 @@ _DEAD = float(1 << 29)
 _OFFSET = float(1 << 14)
 """Codes that such an offset then is."""
 
-_FINE = 16
-"""Bits of codes before an offset is added that is none of them."""
-
 _NEAR = 2.0**-6
 """Of a code, within which an offset counts as one."""
 
@@ -40,10 +37,12 @@ class TooWideError(ValueError):
 class Builder:
     """The inputs and the nodes so far, and the spans of all values.
 
-    stage: whose nodes are added, for messages.
+    factor_bits: of multipliers of requantizations. value_bits: of codes before an offset is added that is none of
+    them. stage: whose nodes are added, for messages.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, factor_bits: int, value_bits: int) -> None:
+        self.factor_bits, self.value_bits = factor_bits, value_bits
         self.inputs: list[Port] = []
         self.nodes: list[Node] = []
         self.spans: dict[str, Span] = {}
@@ -110,7 +109,7 @@ class Builder:
         number = self.positive(number)
         name, scale, steps = number.name, number.scale, number.offset / number.scale
         low, high = self.spans[name]
-        up = _FINE - signed_bits(low, high)
+        up = self.value_bits - signed_bits(low, high)
         if up > 0 and (np.abs(steps - np.rint(steps)) > _NEAR).any():
             by = self.add(Constant, f"{name}_places", up)
             name = self.add(ShiftLeft, f"{name}_finer", name, by)
@@ -142,10 +141,11 @@ class Builder:
                 f"{self._origin(number.name)} accumulator must have at most 32 bits to be rescaled, not {bits}; "
                 "give its operands fewer bits"
             )
-        ratios = np.minimum(number.scale / grid.step, _LIMIT - 2)  # beyond which all but 0 saturates
+        ratios = np.minimum(number.scale / grid.step, _LIMIT / 2)  # beyond which all but 0 saturates
         ratios = ratios.ravel()[:1] if (ratios == ratios.ravel()[0]).all() else ratios
         unit = Requantize.from_ratios(
             ratios.ravel().tolist(),
+            self.factor_bits,
             input=Fixed(max(2, signed_bits(low, high))),
             zero_point=grid.zero,
             output=grid.format,

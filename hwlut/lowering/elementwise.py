@@ -14,8 +14,6 @@ from hwlut.units.operations import Clamp
 
 __all__ = ["Operator", "numpy_of"]
 
-_BITS = 16
-
 
 def numpy_of(value: Any) -> np.ndarray:
     """A number or a tensor as float64."""
@@ -76,11 +74,11 @@ class Bounded(Operator):
         builder, (low, high) = context.builder, self._bounds()
         x = builder.centred(x)
         if x.axis is not None:
-            x = builder.on(x, context.grid(self.name, _BITS))
+            x = builder.on(x, context.grid(self.name))
             x = builder.centred(x)
         least, most = builder.spans[x.name]
         if low > most * float(x.scale) or high < least * float(x.scale):  # all are the bound
-            x = builder.centred(builder.on(x, context.holding(self.name, _BITS)))
+            x = builder.centred(builder.on(x, context.holding(self.name)))
             least, most = builder.spans[x.name]
         if math.isfinite(low):
             least, most = (max(each, round(low / float(x.scale))) for each in (least, most))

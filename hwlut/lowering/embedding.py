@@ -5,7 +5,7 @@ import torch
 
 from hwlut.lowering.elementwise import Operator, numpy_of
 from hwlut.lowering.layers import chosen
-from hwlut.lowering.numbers import Grid, Number
+from hwlut.lowering.numbers import Number
 from hwlut.lowering.stage import Context, Stage, for_kinds, for_modules
 from hwlut.nn.quantized.layers import QuantizedEmbedding
 from hwlut.units.movement import Gather
@@ -13,12 +13,10 @@ from hwlut.units.operations import Clamp
 
 __all__: list[str] = []
 
-_BITS = 16
-
 
 def _gathered(context: Context, stage: Stage, index: Number, rows: np.ndarray) -> Number:
     """Real rows, on one grid, at each index."""
-    grid = Grid.holding(float(rows.min()), float(rows.max()), _BITS)
+    grid = context.spanning(float(rows.min()), float(rows.max()))
     codes = np.clip(np.rint(rows / grid.step), grid.format.min, grid.format.max).astype(np.int64)
     low, high = context.builder.spans[index.name]
     name = index.name

@@ -18,8 +18,6 @@ __all__ = ["tabled"]
 _BITS = 12
 """Of the input codes of a truth table: the most that one has."""
 
-_WIDE = 16
-
 
 @for_modules(UnitActivation)
 class UnitStage(LayerStage):
@@ -37,7 +35,7 @@ class UnitStage(LayerStage):
 
 
 def tabled(context: Context, stage: Stage, x: Number) -> Number:
-    """What the stage computes of one number, as a truth table of 12-bit codes to codes of what takes its results."""
+    """What the stage computes of one number, as a truth table of up to 12 bits to codes of what takes its results."""
     taken = context.holding(stage.inputs[0], _BITS)
     given = context.grid(stage.name)
     codes = np.arange(taken.format.min, taken.format.max + 1)
@@ -45,7 +43,7 @@ def tabled(context: Context, stage: Stage, x: Number) -> Number:
         values = stage.real(torch.from_numpy(codes * taken.step)).double().nan_to_num().cpu().numpy()
     results = np.clip(np.rint(values / given.step) + given.zero, given.format.min, given.format.max)
     unit = Direct(
-        input=Fixed(_BITS, 0, taken.format.signed),
+        input=Fixed(taken.format.bits, 0, taken.format.signed),
         output=Fixed(given.format.bits, 0, given.format.signed),
         values=tuple(results.astype(int).tolist()),
     )
@@ -70,10 +68,10 @@ class Function(Operator):
 
 @for_kinds("reciprocal", "rsqrt", "sqrt")
 class Reduced(Operator):
-    """A function whose results range over many octaves, of 16-bit codes, by range reduction."""
+    """A function whose results range over many octaves, by range reduction."""
 
     def lower(self, context: Context, x: Number) -> Number:
-        taken, given = context.holding(self.inputs[0], _WIDE), context.holding(self.name, _WIDE)
+        taken, given = context.holding(self.inputs[0]), context.holding(self.name)
         unit = range_reduced(self.operation.kind, input=taken.fixed, output=given.fixed)
         x = context.builder.on(x, taken)
         return Number.on(context.builder.add(Apply, self.name, x.name, unit), x.dims, given)

@@ -16,9 +16,6 @@ from hwlut.units.operations import Apply
 
 __all__: list[str] = []
 
-_BITS = 16
-_SHARES = Fixed(16, 15, False)
-
 
 def _unit(activation: UnitActivation) -> Pwl:
     """The unit at the scale of its quantizer; ValueError before that is calibrated."""
@@ -44,12 +41,16 @@ class GivenSoftmax(_ByUnits):
         if self.module.dim % len(self.sizes[0]) != len(self.sizes[0]) - 1:
             raise ValueError(f"must be along the last axis, not {self.module.dim}")
 
+    @property
+    def rows(self) -> Any:
+        return _unit(self.module.exp).digest, _unit(self.module.reciprocal).digest, self.sizes[0][-1]
+
     def lower(self, context: Context, x: Number) -> Number:
         exp, reciprocal = _unit(self.module.exp), _unit(self.module.reciprocal)
-        grid = context.holding(self.inputs[0], _BITS)
-        made = softmax_by(exp, reciprocal, input=grid.fixed, output=_SHARES, most=self.sizes[0][-1])
+        grid = context.holding(self.inputs[0])
+        made = softmax_by(exp, reciprocal, input=grid.fixed, output=context.shares, most=self.sizes[0][-1])
         x = context.builder.on(x, grid)
-        return Number.on(context.builder.add(Apply, self.name, x.name, made), x.dims, Grid.binary(_SHARES))
+        return Number.on(context.builder.add(Apply, self.name, x.name, made), x.dims, Grid.binary(context.shares))
 
 
 @for_modules(PwlLayerNorm)
@@ -60,6 +61,10 @@ class GivenLayerNorm(_ByUnits):
         _unit(self.module.rsqrt)
         if self.module.dims != (-1,):
             raise ValueError(f"must be of the last axis alone, not of {len(self.module.dims)}")
+
+    @property
+    def rows(self) -> Any:
+        return _unit(self.module.rsqrt).digest, self.sizes[0][-1], self.module.eps
 
     def lower(self, context: Context, x: Number) -> Number:
         layer, rsqrt = self.module, _unit(self.module.rsqrt)

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.utils._pytree import tree_leaves
 
+from hwlut.fields import shorten
 from hwlut.fixed import Fixed
 from hwlut.lowering import (
     affine,
@@ -39,14 +40,15 @@ from hwlut.quant.modes import evaluating
 from hwlut.units import Program
 from hwlut.units.operations import Clamp
 from hwlut.units.ports import Port
+from hwlut.units.requantize import MULTIPLIER_BITS
 
-__all__ = ["Lowered", "Lowering", "export"]
+__all__ = ["VALUE_BITS", "Lowered", "Lowering", "export"]
 
 _STAGES = (  # registered by being imported
     *(affine, elementwise, embedding, functions, given_units, layers, masks),
     *(movement, padding, parts, pooling, rows, rtl_rows, transposed),
 )
-_BITS = 16
+VALUE_BITS = 16
 _INDEX = Fixed(24, signed=False)
 _BYTES = {torch.uint8: Fixed(8, signed=False), torch.int8: Fixed(8)}
 
@@ -65,14 +67,23 @@ class Lowering:
     sample: what the model is called with; its numbers decide the formats of what no quantizer does: sums, functions,
     softmax, normalization, outputs. They are looked at once; programs are made of the parameters at that time.
 
-    stages: in the order in which they run.
+    factor_bits, value_bits: as for `export`. stages: in the order in which they run.
 
     Raises ValueError, by module path, for what no program can express.
     """
 
-    def __init__(self, model: nn.Module, sample: Any):
+    def __init__(self, model: nn.Module, sample: Any, factor_bits: int = MULTIPLIER_BITS, value_bits: int = VALUE_BITS):
+        for label, given, most in (
+            ("factor_bits", factor_bits, MULTIPLIER_BITS),
+            ("value_bits", value_bits, VALUE_BITS),
+        ):
+            if isinstance(given, bool) or not isinstance(given, int):
+                raise TypeError(f"{label} must be an integer, not {shorten(given)}")
+            if not 8 <= given <= most:
+                raise ValueError(f"{label} must be from 8 to {most}, not {given}")
         self.model = model
         self.sample = sample
+        self.factor_bits, self.value_bits = factor_bits, value_bits
         self._modules = _modules_of(model)
         self._staged = staged(model, sample)
         self.stages = fused(self._staged.stages, self._staged.outputs)
@@ -127,7 +138,7 @@ class Lowering:
 
     def of(self, model: nn.Module) -> "Lowering":
         """The same of a copy of the model, with the formats of this one."""
-        other = Lowering(model, self.sample)
+        other = Lowering(model, self.sample, self.factor_bits, self.value_bits)
         other.ranges = self.ranges
         return other
 
@@ -153,8 +164,8 @@ class Lowering:
 
     def lowered(self, name: str = "network") -> Lowered:
         """The program of the model as it is now."""
-        builder = Builder()
-        context = Context(builder=builder, ranges=self.ranges, wishes=self._wishes())
+        builder = Builder(self.factor_bits, self.value_bits)
+        context = Context(builder=builder, ranges=self.ranges, wishes=self._wishes(), value_bits=self.value_bits)
         numbers: dict[str, Number] = {}
         for input, (shape, integers) in zip(self.inputs, self._given):
             numbers[input] = self._input(context, input, shape, integers)
@@ -199,7 +210,13 @@ class Lowering:
                 ends += moved or [_range(stage.counted(value))]
             if name in self.outputs or not ends:
                 ends.append(_range(value))
-            ranges[name] = min(low for low, _ in ends), max(high for _, high in ends)
+            ranges[name] = _span(ends)
+        shared: dict[Any, list[str]] = {}
+        for stage in self.stages:
+            if stage.rows is not None:
+                shared.setdefault(stage.rows, []).append(stage.inputs[0])
+        for names in shared.values():
+            ranges |= dict.fromkeys(names, _span([ranges[name] for name in names]))
         return ranges
 
     def _wishes(self) -> dict[str, Grid]:
@@ -229,13 +246,13 @@ class Lowering:
         if integers is not None:
             value = context.builder.input(Port(name, integers, shape[1:]))
             return Number.on(value, len(shape), Grid(integers, 1.0))
-        grid = context.grid(name, _BITS)
+        grid = context.grid(name)
         value = context.builder.input(Port(name, grid.format, shape[1:], _fraction(grid.step), grid.zero))
         return Number.on(value, len(shape), grid)
 
     def _output(self, context: Context, name: str, number: Number, taken: set[str]) -> Port:
         """The port of a result; what has a port already is once more a value, of another name."""
-        grid = context.holding(name, _BITS)
+        grid = context.holding(name)
         try:
             found = context.builder.on(number, grid)
         except TooWideError:
@@ -248,7 +265,13 @@ class Lowering:
         return Port(value, grid.format, None, _fraction(grid.step))
 
 
-def export(model: nn.Module, sample: Any, name: str = "network") -> Program:
+def export(
+    model: nn.Module,
+    sample: Any,
+    name: str = "network",
+    factor_bits: int = MULTIPLIER_BITS,
+    value_bits: int = VALUE_BITS,
+) -> Program:
     """The integer program of a trained model.
 
     Parameters
@@ -258,10 +281,19 @@ def export(model: nn.Module, sample: Any, name: str = "network") -> Program:
     sample: what it is called with, as in calibration: a batch whose numbers decide the formats of what no quantizer
         does.
     name: of the program.
+    factor_bits: 8 to 31, of the multipliers m of requantizations between layers. Fewer make `Requantize` smaller in
+        hardware, and its factor exact to a share of 2^-factor_bits.
+    value_bits: 8 to 16, of what the sample decides. Fewer make operators of rows, and the lanes of a tile, smaller.
 
     Raises ValueError, by module path, for what a program cannot express.
     """
-    return Lowering(model, sample).lowered(name).program
+    return Lowering(model, sample, factor_bits, value_bits).lowered(name).program
+
+
+def _span(ends: Iterable[tuple[float, float]]) -> tuple[float, float]:
+    """From the lowest to the highest of several ranges."""
+    lows, highs = zip(*ends)
+    return min(lows), max(highs)
 
 
 def _fraction(step: float) -> tuple[int, int]:

@@ -13,7 +13,6 @@ from hwlut.units.operations import Constant, Equal, Less, Multiply, Select
 
 __all__: list[str] = []
 
-_BITS = 16
 _TRUTH = Grid(Fixed(1, signed=False), 1.0)
 
 
@@ -72,7 +71,7 @@ class Both(_Masked):
 
 @for_kinds("eq", "ne", "lt", "le", "gt", "ge")
 class Compared(Operator):
-    """Where numbers are as others, or less or more, by codes of 16 bits; integers by themselves."""
+    """Where numbers are as others, or less or more, by codes of `value_bits`; integers by themselves."""
 
     def lower(self, context: Context, *inputs: Number) -> Number:
         builder, kind = context.builder, self.operation.kind
@@ -81,7 +80,7 @@ class Compared(Operator):
         whole = [number.axis is None and (number.scale, number.offset) == (1, 0) for number in inputs]
         ends = [end for name in self.inputs for end in context.ranges[name]]
         integers = all(whole) and all((each % 1 == 0).all() for each in constants)
-        grid = Grid(Fixed(32), 1.0) if integers else Grid.holding(min(ends), max(ends), _BITS)
+        grid = Grid(Fixed(32), 1.0) if integers else context.spanning(min(ends), max(ends))
         a, b = (self._side(context, each, inputs, grid) for each in sides)
         if kind in ("gt", "le"):
             a, b = b, a
@@ -121,7 +120,7 @@ class Chosen(_Masked):
             if a == b:
                 raise ValueError(f"must choose between different numbers, not {a} and {b}")
             return Number(mask, len(self.operation.shape), np.array(a - b), np.array(b))
-        grid = context.holding(self.name, _BITS)
+        grid = context.holding(self.name)
         names = [
             builder.on(inputs[each], grid).name
             if isinstance(each, Place)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,9 +30,6 @@ _LONGEST = 1 << 16
 _SEGMENTS = 8
 """Of the tables of softmax; those of normalization have twice as many. Both are then off by less than 0.1 %."""
 
-_SHARES = Fixed(16, 15, False)
-_BITS = 16
-
 
 def _applied(context: Context, stage: Stage, x: Number, program: Program) -> Number:
     """The rows of a number through a program."""
@@ -41,20 +39,24 @@ def _applied(context: Context, stage: Stage, x: Number, program: Program) -> Num
 
 @for_kinds("softmax")
 class Softmax(Operator):
-    """Softmax, of scores of 16 bits, to shares of 16; a score that is minus infinity has the lowest code."""
+    """Softmax, of scores to shares of `value_bits`; a score that is minus infinity has the lowest code."""
+
+    @property
+    def rows(self) -> Any:
+        return self.operation.kind, self.sizes[0][self.argument("dim")]
 
     def counted(self, value: torch.Tensor) -> torch.Tensor:
         return value[value > value.amax(self.argument("dim"), keepdim=True) - _NOTHING]
 
     def lower(self, context: Context, x: Number) -> Number:
         axis, dims = self.argument("dim") % x.dims, x.dims
-        fine, wide = (context.holding(self.inputs[0], bits).step for bits in (_SCORES, _BITS))
-        grid = Grid(Fixed(_BITS), max(min(fine, 1.0), wide))
+        fine, wide = (context.holding(self.inputs[0], most).step for most in (_SCORES, None))
+        grid = Grid(Fixed(context.value_bits), max(min(fine, 1.0), wide))
         x = context.builder.on(x, grid)
         order = [place for place in range(dims) if place != axis] + [axis]
         if axis != dims - 1:
             x = Number.on(context.builder.add(Permute, f"{self.name}_rows", x.name, tuple(order)), dims, grid)
-        made = softmax(input=grid.fixed, output=_SHARES, most=self.sizes[0][axis], segments=_SEGMENTS)
+        made = softmax(input=grid.fixed, output=context.shares, most=self.sizes[0][axis], segments=_SEGMENTS)
         x = _applied(context, self, x, made)
         if axis != dims - 1:
             back = tuple(order.index(place) for place in range(dims))
@@ -66,10 +68,10 @@ class Softmax(Operator):
 def normalized(
     context: Context, stage: Stage, x: Number, core: Callable[..., Program], eps: float, size: int
 ) -> Number:
-    """Rows of 16 bits, normalized by a program."""
-    grid = context.holding(stage.inputs[0], _BITS)
+    """Rows, normalized by a program."""
+    grid = context.holding(stage.inputs[0])
     # A row of n numbers has none beyond sqrt(n) of its deviations.
-    output = Grid.holding(-(size**0.5) / 2, size**0.5 / 2, _BITS).fixed
+    output = context.spanning(-(size**0.5) / 2, size**0.5 / 2).fixed
     unit = grid.unit  # what is normalized may be in any unit, where eps is
     eps *= (unit.step / grid.step) ** 2
     return _applied(context, stage, context.builder.on(x, grid), core(unit.fixed, output, size, eps))
@@ -107,6 +109,10 @@ class Norm(Operator):
         if len(shape) != 1:
             raise ValueError(f"must be of the last axis alone, not of {len(shape)}")
 
+    @property
+    def rows(self) -> Any:
+        return self.operation.kind, self.sizes[0][-1], self.argument("eps")
+
     def lower(self, context: Context, x: Number) -> Number:
         eps, core = self.argument("eps"), _layer if self.operation.kind == "layer_norm" else _rms
         eps = torch.finfo(torch.float32).eps if eps is None else eps
@@ -128,10 +134,14 @@ class GroupNorm(Norm):
         if math.prod(self.sizes[0][1:]) // self.argument("num_groups") > _LONGEST:
             raise ValueError(f"must be of groups of at most {_LONGEST} numbers")
 
+    @property
+    def rows(self) -> Any:
+        return None
+
     def lower(self, context: Context, x: Number) -> Number:
         builder, shape, groups = context.builder, self.sizes[0], self.argument("num_groups")
         size = math.prod(shape[1:]) // groups
-        x = builder.on(x, context.holding(self.inputs[0], _BITS))
+        x = builder.on(x, context.holding(self.inputs[0]))
         name = builder.add(Reshape, f"{self.name}_rows", x.name, self.free((shape[0], groups, size)))
         rows = Number(name, 3, x.scale, x.offset)
         found = normalized(context, self, rows, _layer, self.argument("eps"), size)

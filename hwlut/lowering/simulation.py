@@ -7,12 +7,13 @@ import torch
 from torch import nn
 from torch.autograd.function import once_differentiable
 
-from hwlut.lowering.lowering import Lowered, Lowering
+from hwlut.lowering.lowering import VALUE_BITS, Lowered, Lowering
 from hwlut.nn.kept import Kept, state_of
 from hwlut.nn.quantized.choice import FormatChoice
 from hwlut.program.engine import Engine
 from hwlut.program.ports import decoded, encoded
 from hwlut.units import Program
+from hwlut.units.requantize import MULTIPLIER_BITS
 
 __all__ = ["Simulation"]
 
@@ -27,7 +28,7 @@ class Simulation(nn.Module):
 
     Parameters
     ----------
-    model, sample: as for `hwlut.export`. The parameters are the model's own.
+    model, sample, factor_bits, value_bits: as for `hwlut.export`. The parameters are the model's own.
 
     `program` is what `hwlut.export` would make of the model now, with the formats of this sample.
     """
@@ -36,10 +37,10 @@ class Simulation(nn.Module):
     lowering: Lowering
     _kept: Kept
 
-    def __init__(self, model: nn.Module, sample: Any):
+    def __init__(self, model: nn.Module, sample: Any, factor_bits: int = MULTIPLIER_BITS, value_bits: int = VALUE_BITS):
         super().__init__()
         self.model = model
-        self.lowering = Lowering(model, sample)
+        self.lowering = Lowering(model, sample, factor_bits, value_bits)
         self._kept = Kept()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Simulation":
@@ -80,7 +81,8 @@ class Simulation(nn.Module):
 
     def _lowered(self) -> Lowered:
         if not self.lowering.current:
-            self.lowering = Lowering(self.model, self.lowering.sample)
+            before = self.lowering
+            self.lowering = Lowering(self.model, before.sample, before.factor_bits, before.value_bits)
             self._kept = Kept()
         state = [*self.model.parameters(), *self.model.buffers()]
         choices = [each for each in self.model.modules() if isinstance(each, FormatChoice)]

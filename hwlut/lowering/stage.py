@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
+from hwlut.fixed import Fixed
 from hwlut.graph import Operation, Source
 from hwlut.lowering.builder import Builder
 from hwlut.lowering.numbers import Grid
@@ -84,6 +85,12 @@ class Stage:
         return value
 
     @property
+    def rows(self) -> Any:
+        """What it computes of whole rows, where the input decides the format: alike in stages that are to share one
+        format, and so a program. None of others."""
+        return None
+
+    @property
     def results(self) -> tuple[str, ...]:
         """Names of its results."""
         return tuple(f"{self.name}_{place}" if place else self.name for place in range(len(self.operation.shapes)))
@@ -103,19 +110,31 @@ class Context:
 
     builder: takes the nodes. ranges: the lowest and the highest real number of each value, by name of the stage's
     result, as calibration saw them. wishes: for each value the grid that all that take it want, where they want one.
+    value_bits: of the values that the ranges decide.
     """
 
     builder: Builder
     ranges: Ranges
     wishes: Mapping[str, Grid]
+    value_bits: int
 
-    def grid(self, name: str, bits: int = 16) -> Grid:
-        """The grid for a value of that name: the one that is wanted, else one of `bits` that holds its range."""
-        return self.wishes.get(name) or self.holding(name, bits)
+    def grid(self, name: str) -> Grid:
+        """The grid for a value of that name: the one that is wanted, else one that holds its range."""
+        return self.wishes.get(name) or self.holding(name)
 
-    def holding(self, name: str, bits: int) -> Grid:
-        """A grid of `bits`, with a power of two as its step, that holds what was seen of a value."""
-        return Grid.holding(*self.ranges[name], bits)
+    def holding(self, name: str, most: int | None = None) -> Grid:
+        """A grid of `value_bits`, or of `most` where that is fewer, with a power of two as its step, that holds what
+        was seen of a value."""
+        return self.spanning(*self.ranges[name], most)
+
+    def spanning(self, low: float, high: float, most: int | None = None) -> Grid:
+        """The same for numbers from `low` to `high`."""
+        return Grid.holding(low, high, self.value_bits if most is None else min(most, self.value_bits))
+
+    @property
+    def shares(self) -> Fixed:
+        """What a softmax gives: `value_bits` of numbers from 0 to below 2, so that 1 is one of them."""
+        return Fixed(self.value_bits, self.value_bits - 1, False)
 
 
 _KINDS: dict[str, type[Stage]] = {}

@@ -108,7 +108,7 @@ def rms_norm(
 ) -> Program:
     """The program of ``x / sqrt(mean(x^2) + eps) * weight`` along rows of `size` places.
 
-    As `layer_norm`, of V = sum(q^2) + eps n and q in the place of c.
+    As `layer_norm`, of V = sum(q^2) + eps n and q in the place of c; the arguments are those of it.
     """
     row = _Row("rms_norm", input, output, size, eps)
     with building(row.title):

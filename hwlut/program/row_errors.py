@@ -36,7 +36,7 @@ class NormalizationErrors:
 
 
 def softmax_errors(given: "torch.Tensor", exact: "torch.Tensor") -> SoftmaxErrors:
-    """Errors of real rows (float64, along the last axis) from the exact softmax, of the same shape.
+    """Errors of `given` real rows (float64, along the last axis) from the exact softmax, of the same shape.
 
     Raises ValueError for a given row that sums to 0 or less.
     """
@@ -54,7 +54,7 @@ def softmax_errors(given: "torch.Tensor", exact: "torch.Tensor") -> SoftmaxError
 
 
 def normalization_errors(given: "torch.Tensor", exact: "torch.Tensor") -> NormalizationErrors:
-    """Errors of real rows (float64, along the last axis) from the exact ones, of the same shape and none all zero."""
+    """Errors of `given` real rows (float64, along the last axis) from the exact ones, of one shape, none all zero."""
     difference = given - exact
     largest = difference.abs().amax(-1) / exact.abs().amax(-1)
     rms = difference.square().mean(-1).sqrt() / exact.square().mean(-1).sqrt()

@@ -48,7 +48,7 @@ def extremes(multiplier: Multiplier) -> tuple[int, int]:
 
 
 def accumulator(multiplier: Multiplier, terms: int) -> Fixed:
-    """The narrowest format that holds every sum of 1 to `terms` products: two's complement where products are signed.
+    """The narrowest format of sums of 1 to `terms` products of `multiplier`: two's complement where these are signed.
 
     Proof: each product lies in the range [low, high] of `extremes`, so a sum of n of them lies in [n low, n high], and
     for n from 1 to `terms` in [min(low, terms low), max(high, terms high)], as both ends are linear in n. Where low and

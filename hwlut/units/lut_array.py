@@ -13,8 +13,10 @@ _EPILOGUE = 2  # rows of registers: multiply, saturate
 
 
 def reads(codebooks: int, outputs: int, banks: int | None = None, tile: int | None = None) -> int:
-    """Cycles of a row in banks and tiles, ceil(C / P_c) ceil(M / M_T), where encoders keep up; by default those of
-    `lut_array`."""
+    """Cycles of a row of C `codebooks` and M `outputs`, ceil(C / banks) ceil(M / tile), where encoders keep up.
+
+    banks, tile: by default those of `lut_array`.
+    """
     banks, tile = banks or min(_BANKS, codebooks), tile or min(_TILE, outputs)
     return -(-codebooks // banks) * -(-outputs // tile)
 
@@ -87,7 +89,7 @@ class LutArray:
 def lut_array(
     unit: LutMatmul, banks: int | None = None, tile: int | None = None, encoders: int | None = None
 ) -> LutArray:
-    """The array of these sizes; by default up to 4 banks and tiles of up to 16 outputs, and the fewest encoders that
+    """The array of `unit`; by default up to 4 banks and tiles of up to 16 outputs, and the fewest encoders that
     keep up with them.
 
     Raises TypeError for what is no integer, ValueError for more banks than codebooks, tiles wider than the outputs, and

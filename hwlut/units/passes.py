@@ -76,7 +76,7 @@ def row_passes(program: "Program", depth: int = DEPTH) -> RowPasses:
 
 
 def staged_passes(program: "Program", stages: int) -> RowPasses:
-    """`row_passes` of that latency; ValueError where no depth gives it, which lists those there are."""
+    """`row_passes` of `stages` of latency; ValueError where no depth gives it, which lists those there are."""
     return staged(stages, (row_passes(program, depth) for depth in range(len(program.nodes), 0, -1)))
 
 

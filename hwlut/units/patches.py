@@ -25,7 +25,9 @@ def patches(
     dilation: tuple[int, ...],
     fill: int,
 ) -> "torch.Tensor":
-    """[N, C, *out, places of the kernel] of [N, C, *in], with `fill` where the padding is.
+    """[N, C, *out, places of the kernel] of x [N, C, *in], with `fill` where the padding is.
+
+    kernel, stride, padding, dilation: a number for each of the dimensions `in`.
 
     Raises ValueError for an input of other dimensions or one into which the kernel does not fit.
     """

@@ -58,20 +58,23 @@ class Requantize(Unit, schema="hwlut.requantize/1"):
             )
 
     @classmethod
-    def from_ratios(cls, ratios: "list[float] | float", **fields: object) -> "Requantize":
-        """The unit that multiplies by real `ratios` (> 0, one a channel): m in 31 bits, nearest.
+    def from_ratios(
+        cls, ratios: "list[float] | float", factor_bits: int = MULTIPLIER_BITS, **fields: object
+    ) -> "Requantize":
+        """The unit that multiplies by real `ratios` (> 0, one a channel): m of `factor_bits` significant bits, nearest.
 
-        A ratio below 2^-32 loses bits of m, since the shift ends at 62; one of 2^31 - 1 or more is refused.
+        A ratio below 2^(factor_bits - 63) loses bits of m, since the shift ends at 62; one of 2^31 - 1 or more is
+        refused.
         """
         multipliers, shifts = [], []
         for ratio in [ratios] if isinstance(ratios, (int, float)) else ratios:
             if not (math.isfinite(ratio) and 0 < ratio < 2.0**MULTIPLIER_BITS - 1):
                 raise ValueError(f"Requantize ratio must be above 0 and below 2^31 - 1, not {ratio}")
-            shift = min(62, MULTIPLIER_BITS - math.frexp(ratio)[1])
-            if round(math.ldexp(ratio, shift)) >> MULTIPLIER_BITS:
+            shift = min(62, factor_bits - math.frexp(ratio)[1])
+            if round(math.ldexp(ratio, shift)) >> factor_bits:
                 shift -= 1
-            multipliers.append(round(math.ldexp(ratio, shift)))
-            shifts.append(shift)
+            multipliers.append(round(math.ldexp(ratio, shift)) << max(0, -shift))
+            shifts.append(max(0, shift))
         return cls(multipliers=tuple(multipliers), shifts=tuple(shifts), **fields)  # type: ignore[arg-type]
 
     @property

@@ -14,14 +14,15 @@ from hwlut.units.lut_matmul import Encoder, LutMatmul
 from hwlut.units.multiplier import Multiplier
 from hwlut.units.nested import Nested
 from hwlut.units.nodes import Extent
+from hwlut.units.requantize import MULTIPLIER_BITS
 
-__all__ = ["ADDRESS_BITS", "MULTIPLIER_BITS", "Operation", "SHIFT_BITS", "Tile"]
+__all__ = ["ADDRESS_BITS", "Operation", "REQUANTIZED_BITS", "SHIFT_BITS", "Tile"]
 
 ADDRESS_BITS = 24
 """Of every memory's addresses and of loop counts."""
 
-MULTIPLIER_BITS, SHIFT_BITS = 31, 6
-"""Of a requantization, in the constants' memory."""
+REQUANTIZED_BITS, SHIFT_BITS = 33, 6
+"""Of a requantization: of the number, and of the shift in the constants' memory."""
 
 _WORDS = (2, 1 << ADDRESS_BITS)
 _MOST_UNITS = 16
@@ -101,6 +102,7 @@ class Tile(Unit, schema="hwlut.tile/1"):
     accumulator_bits: of a cell, 8 to 48; sums are taken modulo 2^bits.
     value_bits: of a lane's numbers, two's complement, 8 to 48. input_bits: of the codes that come in, up to 32 and
         value_bits.
+    factor_bits: of the multiplier of a requantization, 8 to 31.
     operations: what lanes can do beside moving, reducing, clamping and requantizing.
     operators: units of one input and one output, each in every lane: functions of codes or of rows.
     table_inputs: bits of the codes that tables are looked up by, up to 12 and `lane_bits`, 0 for no tables;
@@ -119,6 +121,7 @@ class Tile(Unit, schema="hwlut.tile/1"):
     accumulator_bits: int = integer(8, 48, default=32)
     value_bits: int = integer(8, 48, default=32)
     input_bits: int = integer(1, 32, default=8)
+    factor_bits: int = integer(8, MULTIPLIER_BITS, default=MULTIPLIER_BITS)
     operations: tuple[Operation, ...] = dataclasses.field(default=tuple(Operation), metadata={"field": _Operations()})
     operators: tuple[Unit, ...] = _units(Unit)
     table_inputs: int = integer(0, 12, default=0)
@@ -195,7 +198,7 @@ class Tile(Unit, schema="hwlut.tile/1"):
     @property
     def constant_bits(self) -> int:
         """Of a word of constants: an offset, a multiplier and a shift."""
-        return self.offset_bits + MULTIPLIER_BITS + SHIFT_BITS
+        return self.offset_bits + self.factor_bits + SHIFT_BITS
 
     @property
     def offset_bits(self) -> int:
@@ -233,7 +236,8 @@ class Tile(Unit, schema="hwlut.tile/1"):
         return Resources(
             storage_bits=storage + self.rows * sum(cost.storage_bits for cost in inner),
             multiplier_bits=cells * sum(cost.multiplier_bits for cost in each)
-            + self.rows * (MULTIPLIER_BITS * 33 + sum(cost.multiplier_bits for cost in inner)),
+            + self.rows * self.factor_bits * min(self.lane_bits, REQUANTIZED_BITS)
+            + self.rows * sum(cost.multiplier_bits for cost in inner),
             adder_bits=cells * (self.accumulator_bits + sum(cost.adder_bits for cost in each))
             + self.rows * sum(cost.adder_bits for cost in inner),
             latency=max((cost.latency for cost in (*each, *inner)), default=0),

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from hwlut.accel.commands import Destination, Reduction
+from hwlut.accel.commands import Destination, Reduction, Requantization
 from hwlut.accel.compiler.emission import Target, computes
 from hwlut.accel.compiler.graph import Entry, Graph
 from hwlut.accel.compiler.halos import Widths, around, interior
@@ -265,6 +265,10 @@ class Builder:
     def emit(self, lane: Lane, target: Target, elements: np.ndarray, **groups: Any) -> None:
         """Adds COMPUTEs, see `computes`. Results that lie where no nest counts them are brought there, from places in
         order."""
+        if lane.requantization is not Requantization.NONE:
+            bits = int(torch.as_tensor(lane.factor).max()).bit_length()
+            what = f"requantizes by {bits} bits; the tile's factor_bits are {self.tile.factor_bits}"
+            self.require("factor_bits", bits, what)
         try:
             self._add(lane, target, elements, **groups)
         except NoNest:

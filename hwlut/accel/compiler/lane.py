@@ -16,15 +16,12 @@ from hwlut.units.applied import Rescale
 from hwlut.units.nodes import Span
 from hwlut.units.operations import Apply, Clamp
 from hwlut.units.requantize import Requantize
-from hwlut.units.tile import Operation
+from hwlut.units.tile import REQUANTIZED_BITS, Operation
 
 if TYPE_CHECKING:
     import torch
 
 __all__ = ["Lane", "Stage"]
-
-_WIDEST = 33
-"""Bits of what is requantized."""
 
 _FIELDS = (
     "operation", "swap", "rounding", "bits", "where", "reduction", "operator", "low", "high", "requantization",
@@ -115,13 +112,14 @@ class Lane:
 
     def requantizes(self, unit: Requantize, axis: int) -> bool:
         """Adds a requantization along an axis, where it has its place here."""
-        if self.stage >= Stage.REQUANTIZE or signed_bits(*self.span) > _WIDEST:
+        if self.stage >= Stage.REQUANTIZE or signed_bits(*self.span) > REQUANTIZED_BITS:
             return False
         several = unit.channels > 1
         if several and self.operator >= 0:
             return False
-        self.factor = self._spread(unit.multipliers, axis) if several else unit.multipliers[0]
-        self.shift = self._spread(unit.shifts, axis) if several else unit.shifts[0]
+        factors, shifts = zip(*map(_reduced, unit.multipliers, unit.shifts))
+        self.factor = self._spread(factors, axis) if several else factors[0]
+        self.shift = self._spread(shifts, axis) if several else shifts[0]
         self.requantization = Requantization.CONSTANT if several else Requantization.REGISTERS
         self.requantize_rounding, self.zero_point = unit.rounding, unit.zero_point
         self.least, self.most = unit.output.min, unit.output.max
@@ -146,3 +144,9 @@ class Lane:
     def copy(self, **changes: Any) -> "Lane":
         """Another one with some fields changed."""
         return dataclasses.replace(self, **changes)
+
+
+def _reduced(factor: int, shift: int) -> tuple[int, int]:
+    """The same multiple of a power of two, by the least factor."""
+    twos = min((factor & -factor).bit_length() - 1, shift) if factor else shift
+    return factor >> twos, shift - twos

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hwlut.accel.commands import Target
-from hwlut.units.tile import MULTIPLIER_BITS, SHIFT_BITS, Tile
+from hwlut.units.tile import SHIFT_BITS, Tile
 
 __all__ = ["Segment", "codes_as_beats", "constants", "results", "tables", "weights"]
 
@@ -41,7 +41,7 @@ def weights(tile: Tile, values: np.ndarray, bits: int) -> Segment:
 
 def constants(tile: Tile, offsets: np.ndarray, factors: np.ndarray, shifts: np.ndarray) -> Segment:
     """Words of an offset, a multiplier and a shift each."""
-    parts = (offsets, tile.offset_bits), (factors, MULTIPLIER_BITS), (shifts, SHIFT_BITS)
+    parts = (offsets, tile.offset_bits), (factors, tile.factor_bits), (shifts, SHIFT_BITS)
     return _segment(tile, Target.CONSTANTS, np.concatenate([_bits(values, bits) for values, bits in parts], 1))
 
 

@@ -18,7 +18,7 @@ from hwlut.accel.hdl.sequencer import Sequencer
 from hwlut.hdl.arithmetic import named, select
 from hwlut.hdl.component import UnitComponent, component
 from hwlut.units.lut_matmul import Encoder
-from hwlut.units.tile import ADDRESS_BITS, MULTIPLIER_BITS, SHIFT_BITS, Tile
+from hwlut.units.tile import ADDRESS_BITS, SHIFT_BITS, Tile
 
 __all__ = ["Executor"]
 
@@ -115,7 +115,7 @@ class Executor(wiring.Component):
         """Constants and, once their addresses are known, weights: the same for all rows."""
         tile, k = self.tile, self._step.addresses[1]
         beats, low, fields = self._beats(Target.CONSTANTS, tile.constant_bits), 0, []
-        for name, bits in (("offsets", tile.offset_bits), ("multipliers", MULTIPLIER_BITS), ("shifts", SHIFT_BITS)):
+        for name, bits in (("offsets", tile.offset_bits), ("multipliers", tile.factor_bits), ("shifts", SHIFT_BITS)):
             fields.append(loaded(m, name, low, bits, tile.constants, k, beats))
             low += bits
         self._constant = Constant(fields[0].as_signed(), fields[1], fields[2])

@@ -12,11 +12,9 @@ from hwlut.accel.hdl.pace import Handshake, Pace
 from hwlut.accel.hdl.registers import Registers
 from hwlut.hdl.arithmetic import named
 from hwlut.hdl.component import UnitComponent
-from hwlut.units.tile import Tile
+from hwlut.units.tile import REQUANTIZED_BITS, Tile
 
 __all__ = ["Lane"]
-
-_REQUANTIZED_BITS = 33
 
 
 class Lane:
@@ -87,7 +85,7 @@ class Lane:
         registers, pace, flags = self._registers, self._pace, self._registers.flags
         raised = Mux(number < registers.low, registers.low, number)
         number = named(m, "clamped", Mux(raised > registers.high, registers.high, raised), self._number)
-        product = named(m, "product", number[:_REQUANTIZED_BITS].as_signed() * pace.multiplier)
+        product = named(m, "product", number[:REQUANTIZED_BITS].as_signed() * pace.multiplier)
         number, product = self._kept(m, 4, "number", number), self._kept(m, 4, "product", product)
         floor, up = shifted_right(m, product, pace.shift, flags.requantize_rounding)
         # In this order no sum is wider than the product.

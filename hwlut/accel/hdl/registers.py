@@ -7,7 +7,7 @@ from hwlut.accel.commands import IMMEDIATE_BITS, OPERATIONS, Destination, Mode, 
 from hwlut.accel.instructions import Flags
 from hwlut.fixed import Fixed
 from hwlut.hdl.arithmetic import saturate
-from hwlut.units.tile import ADDRESS_BITS, MULTIPLIER_BITS, SHIFT_BITS, Tile
+from hwlut.units.tile import ADDRESS_BITS, SHIFT_BITS, Tile
 
 __all__ = ["Registers", "Walk"]
 
@@ -53,7 +53,7 @@ class Registers(Elaboratable):
         self.immediate = self._register(Register.IMMEDIATE, signed(tile.lane_bits))
         self.low = self._register(Register.LOW, signed(tile.lane_bits))
         self.high = self._register(Register.HIGH, signed(tile.lane_bits))
-        self.multiplier = self._register(Register.MULTIPLIER, MULTIPLIER_BITS)
+        self.multiplier = self._register(Register.MULTIPLIER, tile.factor_bits)
         self.shift = self._register(Register.SHIFT, SHIFT_BITS)
         self.zero_point = self._register(Register.ZERO_POINT, signed(IMMEDIATE_BITS))
         self.least = self._register(Register.LEAST, signed(IMMEDIATE_BITS))

@@ -22,7 +22,7 @@ from hwlut.accel.commands import (
     start,
 )
 from hwlut.accel.instructions import Compute, Flags, Load, Loops, Mark, Stream
-from hwlut.units.tile import ADDRESS_BITS, MULTIPLIER_BITS, SHIFT_BITS, Tile
+from hwlut.units.tile import ADDRESS_BITS, SHIFT_BITS, Tile
 
 __all__ = ["Command", "End", "Fault", "Set", "Start", "decode"]
 
@@ -161,7 +161,7 @@ class _Decoder:
             low=_signed(held[Register.LOW]),
             high=_signed(held[Register.HIGH]),
             requantization=Requantization(flags["requantization"]),
-            factor=held[Register.MULTIPLIER] & (1 << MULTIPLIER_BITS) - 1,
+            factor=held[Register.MULTIPLIER] & (1 << self._tile.factor_bits) - 1,
             shift=held[Register.SHIFT] & (1 << SHIFT_BITS) - 1,
             requantize_rounding=ROUNDINGS[flags["requantize_rounding"]],
             zero_point=_signed(held[Register.ZERO_POINT]),

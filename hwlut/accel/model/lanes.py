@@ -12,11 +12,10 @@ from hwlut.accel.model.numbers import low_bits, round_shift, wrap
 from hwlut.unit import Unit
 from hwlut.units.nodes import Extent
 from hwlut.units.program import Program
-from hwlut.units.tile import Operation, Tile
+from hwlut.units.tile import REQUANTIZED_BITS, Operation, Tile
 
 __all__ = ["Constants", "lanes"]
 
-_SCALED_BITS = 33
 _AMOUNT = 63
 
 
@@ -103,7 +102,7 @@ def _requantized(compute: Compute, x: np.ndarray, constants: Constants) -> np.nd
     shift: Any = compute.shift
     if compute.requantization is Requantization.CONSTANT:
         factor, shift = constants.factor, constants.shift
-    rounded = round_shift(wrap(x, _SCALED_BITS) * factor, shift, compute.requantize_rounding)
+    rounded = round_shift(wrap(x, REQUANTIZED_BITS) * factor, shift, compute.requantize_rounding)
     # Clamped before the zero point is added, which int64 then holds.
     least, most = compute.least - compute.zero_point, compute.most - compute.zero_point
     return np.minimum(np.maximum(rounded, least), most) + compute.zero_point

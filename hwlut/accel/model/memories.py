@@ -5,19 +5,15 @@ import numpy as np
 from hwlut.accel.commands import Target
 from hwlut.accel.instructions import Load
 from hwlut.accel.model.numbers import from_bits, from_bytes, low_bits
+from hwlut.accel.model.room import check_room, word_count
 from hwlut.accel.timing import word_bits
 from hwlut.fixed import Fixed
 from hwlut.units.lut_matmul import CODE
-from hwlut.units.tile import MULTIPLIER_BITS, SHIFT_BITS, Tile
+from hwlut.units.tile import SHIFT_BITS, Tile
 
 __all__ = ["Memories"]
 
 _THRESHOLD_BITS = 9
-
-
-def _words(count: int) -> int:
-    """What the low bits of an address tell apart."""
-    return 1 << (count - 1).bit_length() if count else 0
 
 
 class Memories:
@@ -29,16 +25,19 @@ class Memories:
     constants: int64 [words, 3]: offset, multiplier, shift.
     tables: int64 [tables * 2^table_inputs].
     operands: int64 [words * columns' power of two, rows]: the low bits of numbers, never negative.
+
+    Raises ValueError where the machine has no room for them.
     """
 
     def __init__(self, tile: Tile):
+        check_room(tile)
         self._tile = tile
-        self.values = np.zeros((_words(tile.values), tile.rows), np.int64)
-        self.inputs = np.zeros((_words(tile.inputs), tile.rows), np.int64)
-        self.weights = np.zeros((_words(tile.weights), -(-word_bits(tile, Target.WEIGHTS) // 8)), np.uint8)
-        self.constants = np.zeros((_words(tile.constants), 3), np.int64)
-        self.tables = np.zeros(_words(tile.tables) << tile.table_inputs, np.int64)
-        self.operands = np.zeros((_words(tile.operands) * _words(tile.columns), tile.rows), np.int64)
+        self.values = np.zeros((word_count(tile.values), tile.rows), np.int64)
+        self.inputs = np.zeros((word_count(tile.inputs), tile.rows), np.int64)
+        self.weights = np.zeros((word_count(tile.weights), -(-word_bits(tile, Target.WEIGHTS) // 8)), np.uint8)
+        self.constants = np.zeros((word_count(tile.constants), 3), np.int64)
+        self.tables = np.zeros(word_count(tile.tables) << tile.table_inputs, np.int64)
+        self.operands = np.zeros((word_count(tile.operands) * word_count(tile.columns), tile.rows), np.int64)
 
     def load(self, load: Load, beats: np.ndarray) -> None:
         """Fill words from beats, uint8 [beats, beat_bytes]."""
@@ -58,7 +57,7 @@ class Memories:
             return data[:, : self.weights.shape[1]]
         bits = np.unpackbits(data, axis=1, bitorder="little")
         offset, factor, shift = np.split(
-            bits[:, : tile.constant_bits], np.cumsum((tile.offset_bits, MULTIPLIER_BITS)), axis=1
+            bits[:, : tile.constant_bits], np.cumsum((tile.offset_bits, tile.factor_bits)), axis=1
         )
         assert shift.shape[1] == SHIFT_BITS
         return np.stack([from_bits(offset), from_bits(factor, False), from_bits(shift, False)], axis=1)
@@ -84,7 +83,7 @@ class Memories:
     def row_operands(self, words: np.ndarray, format: Fixed) -> np.ndarray:
         """Each row's own second operands, int64 [n, columns, rows], in words of operands."""
         columns = np.arange(self._tile.columns)
-        places = (words[:, None] * _words(self._tile.columns) + columns) % len(self.operands)
+        places = (words[:, None] * word_count(self._tile.columns) + columns) % len(self.operands)
         return low_bits(self.operands[places], format)
 
     def _columns(self, first: int, last: int, columns: int) -> np.ndarray:

@@ -39,7 +39,7 @@ def _requantize(sketch: Sketch, span: Span, channels: int) -> Requantize:
     output: Fixed = sketch.one(formats) if sketch.chance(0.7) else sketch.format(min(12, sketch.tile.value_bits))
     output = dataclasses.replace(output, frac=None)
     most = max(1, *map(abs, span)).bit_length()
-    bits = [sketch.integer(1, 32) for _ in range(channels)]
+    bits = [sketch.integer(1, sketch.tile.factor_bits + 1) for _ in range(channels)]
     shifts = [min(62, max(0, most + each - output.bits + sketch.integer(-2, 3))) for each in bits]
     if sketch.chance(0.1):
         shifts = [sketch.integer(0, 63) for _ in range(channels)]

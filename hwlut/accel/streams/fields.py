@@ -20,7 +20,7 @@ from hwlut.accel.timing import operator
 from hwlut.units.nodes import Extent
 from hwlut.units.passes import row_passes
 from hwlut.units.program import Program
-from hwlut.units.tile import MULTIPLIER_BITS, SHIFT_BITS, Tile
+from hwlut.units.tile import SHIFT_BITS, Tile
 
 __all__ = ["STEPS", "fields"]
 
@@ -87,7 +87,7 @@ def _lane(tile: Tile, draws: Draws) -> dict[str, Any]:
     low, high = draws.clamp(tile.value_bits - 1)
     least, most = draws.clamp(tile.value_bits - 1)
     operations = ["y", *(each for each in OPERATIONS[2:] if each in tile.operations)]
-    factor = draws.integer(0, 1 << MULTIPLIER_BITS)
+    factor = draws.integer(0, 1 << tile.factor_bits)
     near = draws.integer(factor.bit_length() - 4, factor.bit_length() + 4)  # where a product is about as large as x
     return {
         "offset": draws.chance(0.3),

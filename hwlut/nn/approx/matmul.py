@@ -27,9 +27,10 @@ def approx_bmm(
 ) -> torch.Tensor:
     """``x @ w`` by an approximate multiplier, differentiable: real x [..., M, K] and w [..., K, N] to [..., M, N].
 
-    Leading dimensions broadcast as in torch.matmul; the arithmetic is that of `ApproxLayer`, without a bias. The
-    quantizers, of x and of w, are used as they are, not copied; by default one with a real step from the range of
-    each input, for the whole tensor. Steps and zero points must be the same along K: w may have channels of axis -1.
+    Leading dimensions broadcast as in torch.matmul; the arithmetic is that of `ApproxLayer`, without a bias.
+    activations, weights: the quantizers of x and of w, used as they are, not copied; by default one with a real step
+    from the range of each input, for the whole tensor. Steps and zero points must be the same along K: w may have
+    channels of axis -1. gradient: as of `Approximate`.
     """
     spec = Approximate(multiplier, activations, weights, gradient)
     _check("approx_bmm", x, w)

@@ -30,7 +30,8 @@ _ATTENTION = F.scaled_dot_product_attention
 class QuantizedProduct(nn.Module):
     """The product of two activations, the second in the format of weights: keys, values.
 
-    Its `weight_choice` is that of the second operand, its `input_choice` that of the first.
+    precisions: what there is to select from, at first the first. operands: options of the quantizers. `weight_choice`
+    is that of the second operand, its `input_choice` that of the first.
     """
 
     def __init__(self, precisions: Iterable[Precision], operands: Operands):
@@ -109,7 +110,7 @@ class _Products(TorchFunctionMode):
             raise ValueError(f"{self._owner} must compute {self._done} products of activations in a call, not more")
         product = self._products[self._done]
         self._done += 1
-        return product(input, other) if isinstance(product, QuantizedProduct) else torch.matmul(input, other)
+        return torch.matmul(input, other) if isinstance(product, nn.Identity) else product(input, other)
 
     def _attention(
         self,

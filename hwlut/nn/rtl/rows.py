@@ -134,7 +134,8 @@ def _(unit: Program) -> type[RtlLayer]:
     return RtlActivation if unit.extent is Extent.CODES and len(unit.inputs) == 1 else RtlRows
 
 
-@torch.library.custom_op("hwlut::rtl_rows", mutates_args=())
+# torch 2.6 does not infer list[Tensor].
+@torch.library.custom_op("hwlut::rtl_rows", mutates_args=(), schema="(Tensor[] real, Tensor? value, str key) -> Tensor")
 def _rtl_rows(real: list[torch.Tensor], value: torch.Tensor | None, key: str) -> torch.Tensor:
     """Results of quantized numbers by the design of that key; the gradient passes to `value`."""
     design, first = found(key), real[0]
