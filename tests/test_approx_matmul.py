@@ -242,6 +242,17 @@ def test_wide_sums_of_any_table(device, high):
     assert got.dtype == torch.int64 and same(got, expected(a, b, multiplier))
 
 
+@pytest.mark.parametrize("ends", [(-(1 << 31), 9), (-(1 << 31), (1 << 31) - 1), ((1 << 31) - 1,)])
+def test_tables_of_the_widest_products(device, ends, monkeypatch):
+    """Of which no two fit int32 together."""
+    by("table", monkeypatch)
+    products = np.random.default_rng(0).choice(ends, (8, 16))
+    multiplier = Multiplier(family="table", a=Fixed(3), b=Fixed(4, signed=False), products=products)
+    for m, k, n in ((3, 1, 4), (2, 9, 5)):
+        a, b = codes(multiplier.a, m, k), codes(multiplier.b, k, n, seed=9)
+        assert same(ops.approx_matmul(a.to(device), b.to(device), multiplier), expected(a, b, multiplier)), (m, k, n)
+
+
 @pytest.mark.parametrize("name", ["16 bits", "16 bits signed", "12 bits"])
 def test_wide_operands_at_their_ends(device, name):
     multiplier = Multiplier(**MULTIPLIERS[name])

@@ -151,6 +151,12 @@ def test_breakpoints_that_are_equal_or_out_of_reach(comparison, breakpoints):
     assert report.ok and report.vectors == 32, report
 
 
+def test_a_table_of_64_segments_is_written():
+    """In about the time of one of 8: yosys takes exponentially long where the first segment comes first."""
+    report = hwlut.check(random_pwl(0, segments=64), "pysim")
+    assert report.ok and report.exhaustive, report
+
+
 def test_a_tree_has_one_comparison_a_level():
     for segments, levels in ((2, 1), (3, 2), (4, 2), (8, 3), (9, 4)):
         unit = random_pwl(9, segments=segments, input_bits=9)

@@ -178,6 +178,12 @@ def test_rows(tmp_path):
     agree(program, tmp_path, draw(port, 3, 6, 11))
 
 
+def test_a_shift_by_a_row_of_one_number_gives_a_row(tmp_path):
+    port = Port("x", Fixed(4))
+    nodes = [Entries("one", torch.tensor([156]).numpy()), Clamp("by", "x", 1, 1), ShiftLeft("z", "one", "by")]
+    agree(held(nodes, [port], ["z"]), tmp_path, draw(port, 4, 5))
+
+
 def test_rows_and_codes_without_a_shape(tmp_path):
     port = Port("x", Fixed(20))
     agree(held([Maximum("most", "x"), Sum("z", "x", 50)], [port], ["most", "z"]), tmp_path, draw(port, 4, 50))

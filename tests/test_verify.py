@@ -423,3 +423,16 @@ def test_an_old_verilator_is_named(no_tools, monkeypatch):
     monkeypatch.setattr(tools, "_system_verilator", lambda: old)
     with pytest.raises(ToolError, match=r"verilator: Verilator 4\.038 found, 5\.006 or newer needed"):
         hwlut.check(random_pwl(1))
+
+
+def test_verilator_does_not_extend_multipliers_by_a_sign(need):
+    """Verilator 5.48 does, in a table of four."""
+    need("g++", "verilator")
+    unit = Requantize(
+        input=Fixed(2),
+        multipliers=(1, (1 << 31) - 1, 45, 9118361),
+        shifts=(0, 0, 31, 0),
+        output=Fixed(8, signed=False),
+    )
+    report = hwlut.check(unit, "verilator", verilog=generate(unit, stages=1))
+    assert report.ok and report.latency == 1, report

@@ -75,7 +75,8 @@ def select_line(
         drive(lines[0])
         return
     with m.Switch(found):
-        for segment, line in enumerate(lines):
+        # From the last one on: yosys takes exponentially long for the other way.
+        for segment, line in reversed(list(enumerate(lines))):
             with m.Case(*_patterns(kind, segment, len(found), len(lines))):
                 drive(line)
 

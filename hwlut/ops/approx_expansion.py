@@ -32,8 +32,8 @@ class Plane(NamedTuple):
 
     @property
     def depth(self) -> int:
-        """Entries with their offset whose sum fits int32."""
-        return INT32 // max(abs(self.offset - (1 << 15)), abs(self.offset + (1 << 15)))
+        """Entries with their offset whose sum fits int32; one always does, whatever the bound says."""
+        return max(1, INT32 // max(abs(self.offset - (1 << 15)), abs(self.offset + (1 << 15))))
 
 
 class _Group(NamedTuple):
@@ -69,7 +69,10 @@ class _Part(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class ExpandedWeights:
-    """Second operands of matrix products made ready for one multiplier, by `expand_weights`."""
+    """Second operands of matrix products made ready for one multiplier, by `expand_weights`.
+
+    codes: integers [..., K, N]. The other fields are the kernels' own.
+    """
 
     codes: torch.Tensor
     multiplier: Multiplier

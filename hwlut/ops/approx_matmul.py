@@ -114,7 +114,7 @@ def _by_factors(a: torch.Tensor, b: ExpandedWeights, spread: Callable[[torch.Ten
 
 
 def approx_matmul_path(multiplier: Multiplier, m: int, k: int, n: int, device: torch.device | str = "cpu") -> str:
-    """How `approx_matmul` computes [m, k] times [k, n] on `device`: the way of least cost.
+    """How `approx_matmul` computes [m, k] times [k, n] by `multiplier` on `device`: the way of least cost.
 
     "factors", as a short sum of matrix products; "table", by the table of its products, of up to 256 x 256; or
     "torch", the definition, where there is neither.

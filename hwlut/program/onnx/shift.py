@@ -34,8 +34,8 @@ class Amount:
 
     @classmethod
     def by(cls, graph: Graph, value: Value) -> "Amount":
-        """Shifts that are a value."""
-        if value.span[0] == value.span[1]:
+        """Shifts that are a value; constant where that is one number, of no shape that the result would have."""
+        if value.span[0] == value.span[1] and not value.shape:
             return cls.of(graph, value.span[0])
         power = graph.op("Gather", graph.constant(np.int64(1) << _AMOUNTS), value.name)
         half = graph.op("Gather", graph.constant((np.int64(1) << _AMOUNTS) >> 1), value.name)
