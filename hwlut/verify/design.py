@@ -7,6 +7,7 @@ from typing import Any
 from hwlut.files import read_bytes
 from hwlut.hdl import Rtl, generate, read_description
 from hwlut.unit import Unit
+from hwlut.verify.foreign import check_foreign
 
 __all__ = ["design_of"]
 
@@ -18,7 +19,8 @@ def design_of(unit: Unit, scale: int | None, verilog: str | Path | Rtl | None) -
 
     verilog: an `Rtl`; or a Verilog file, which the ``.rtl.json`` beside it describes where there is one.
 
-    ValueError unless it is of `unit` and, where one is given, of `scale`, and for files that cannot be read.
+    ValueError unless it is of `unit` and, where one is given, of `scale`, and for files that cannot be read or that
+    reach beyond the simulation.
     """
     if verilog is None:
         return generate(unit, scale=scale)
@@ -30,6 +32,10 @@ def design_of(unit: Unit, scale: int | None, verilog: str | Path | Rtl | None) -
             text = read_bytes(path, _VERILOG_LIMIT).decode("utf-8")
         except UnicodeDecodeError:
             raise ValueError(f"{path}: not a text file") from None
+        try:
+            check_foreign(text)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
         beside = path.with_suffix(".rtl.json")
         if not beside.exists():
             return Rtl(text, generate(unit, scale=scale).description)

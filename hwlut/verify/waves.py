@@ -1,5 +1,6 @@
 """Waveforms: recorded aside, and put where they are wanted once they are whole."""
 
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +13,10 @@ __all__ = ["check_place", "recorded"]
 
 def check_place(label: str, path: str | Path | None) -> None:
     """ValueError for a path, if there is one, that is no place for a file."""
-    if path is not None and (not Path(path).name or Path(path).is_dir() or not Path(path).resolve().parent.is_dir()):
+    if path is None:
+        return
+    path = Path(path)
+    if not path.name or path.is_dir() or not Path(os.path.realpath(path)).parent.is_dir():
         raise ValueError(f"{label} must be a file in a folder that is there, not {str(path)!r}")
 
 
