@@ -137,7 +137,7 @@ def test_wrong_use_is_one_line(capsys, folder):
     assert refused(capsys, *train, "-o", "a", "--device", "tpu9").startswith(
         "device must be such as cpu, cuda or cuda:1"
     )
-    assert refused(capsys, *train, "-o", "a", "--threads", 0) == "threads must be at least 1, not 0"
+    assert refused(capsys, *train, "-o", "a", "--threads", 0) == "threads must be from 1 to 1024, not 0"
     assert refused(capsys, *train, "-o", "a", "--dense", "none") == "none: no such file"
     (folder / "file").write_text("")
     assert refused(capsys, *train, "-o", "file") == "file: run must be kept in a folder, not in a file"

@@ -137,17 +137,30 @@ def evaluate(run: Run, device: Device = None, threads: Threads = None, as_json: 
 
 
 @app.command("cost")
-def cost(run: Run, banks: Banks = None, tile: Tile = None, as_json: Json = False) -> None:
+def cost(
+    run: Run,
+    banks: Banks = None,
+    tile: Tile = None,
+    file: Annotated[
+        Path | None, typer.Option("--costs", metavar="FILE", help="Costs by shape; what it lacks is mapped into it.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
     """Count operations, look-ups, bytes and cycles of a finished run's network, beside those of the dense one."""
-    from hwlut.lutnn import costs, open_run
+    from hwlut.lutnn import costs, open_run, shapes_of
+    from hwlut.search import synthesized
     from hwlut.train import sample
 
     _, task, model = open_run(run)
-    found = costs(model, sample(task), banks, tile)
+    table = None
+    if file is not None:
+        with progress("synthesis") as step:
+            table = synthesized(shapes_of(model), file=file, progress=step)
+    found = costs(model, sample(task), banks, tile, table)
     if as_json:
         emit({"run": str(run), "task": task.name} | found.to_dict())
     else:
-        columns(found.rows(), found.HEADERS)
+        columns(found.rows(), found.headers)
 
 
 @app.command("export")

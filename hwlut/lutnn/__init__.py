@@ -1,7 +1,7 @@
 """Networks on look-ups: from a dense model to one that is measured and deployed."""
 
 from hwlut.lutnn.c_source import c_source, write_c
-from hwlut.lutnn.costs import Costs, CountedLayer, costs
+from hwlut.lutnn.costs import Costs, CountedLayer, costs, shapes_of
 from hwlut.lutnn.flow import Result, open_run, run
 from hwlut.lutnn.layers import save_units, units
 from hwlut.lutnn.onnx_export import export_onnx
@@ -19,6 +19,7 @@ __all__ = [
     "replace",
     "run",
     "save_units",
+    "shapes_of",
     "units",
     "write_c",
 ]

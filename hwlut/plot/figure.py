@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 __all__ = ["FORMATS", "figure"]
 
 FORMATS = ("png", "svg", "pdf")
+"""Endings of the files that a picture can be saved to."""
 
 
 @singledispatch

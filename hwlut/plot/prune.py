@@ -14,7 +14,7 @@ _SHADES = ("#f3f3f3", "#e3eefa", "#fbe9d9", "#e4f3e2")
 
 
 def groups_figure(counts: Mapping[str, int], removed: Mapping[str, int] | None = None) -> "Figure":
-    """Groups of each coupling, by its name, from top to bottom, and how many of them are removed."""
+    """`counts` of groups of each coupling, by its name, from top to bottom, and how many of them are `removed`."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
@@ -70,7 +70,10 @@ def stages_figure(lines: Sequence[Mapping[str, Any]], lengths: Mapping[str, int]
 
 
 def front_figure(series: Mapping[str, Sequence[tuple[float, float, float]]], title: str = "") -> "Figure":
-    """Accuracy, 0 to 1, by relative bit operations: of each series, by name, (relative, mean, spread) of its points."""
+    """Accuracy, 0 to 1, by relative bit operations: of each series, by name, (relative, mean, spread) of its points.
+
+    title: over the picture.
+    """
     from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter
 

@@ -6,6 +6,7 @@ from hwlut.search.cost import Bits, Cost, LayerShape, bit_operations, memory
 from hwlut.search.flow import Found, open_search, search
 from hwlut.search.front import Front, Trial, front
 from hwlut.search.integer_files import load_integers, save_integers
+from hwlut.search.lookup_cost import lookup_area, lookup_unit, lookup_units
 from hwlut.search.lookups import AssignedLookup, LookupAssignment, assign_lookups, lookup_bytes, lookup_cycles
 from hwlut.search.multipliers import AssignedMultiplier, MultiplierAssignment, assign_multipliers
 from hwlut.search.options import Search
@@ -46,8 +47,11 @@ __all__ = [
     "file_cost",
     "front",
     "load_integers",
+    "lookup_area",
     "lookup_bytes",
     "lookup_cycles",
+    "lookup_unit",
+    "lookup_units",
     "memory",
     "multiplier_of",
     "multipliers_of",

@@ -71,15 +71,15 @@ def block_cost(table: CostTable, shapes: Mapping[Any, LayerShape], figure: str =
 
 
 def space_for(task: Task, options: Search) -> Space:
-    """The space of the search of these, for `multipliers_of` and `block_cost` before there is any search."""
+    """The space that a search of `task` with `options` would have, for `multipliers_of` and `block_cost`."""
     return options.space(task.model(), sample(task))
 
 
 def file_cost(path: str | Path, task: Task, options: Search, figure: str = "area") -> Cost:
-    """`block_cost` by the blocks in a file of `CostTable`, for the search of these.
+    """`block_cost` by the blocks in the file of a `CostTable` at `path`, for the search of `task` with `options`.
 
-    ValueError, naming it, for a file that is none, and before the search for a multiplier that is not in it; else as
-    `block_cost`.
+    figure: "area" (um^2), "gate_equivalents", "delay" (ns) or "registers". ValueError, naming it, for a file that is
+    none, and before the search for a multiplier that is not in it; else as `block_cost`.
     """
     table, space = CostTable.load(path), space_for(task, options)
     for unit in multipliers_of(space):
