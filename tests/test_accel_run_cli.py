@@ -19,6 +19,8 @@ from hwlut import ToolError
 from hwlut.accel.port import ACTIVITY
 from hwlut.accel.simulation import verilated
 from hwlut.cli import main
+from hwlut.report.activity import Activity
+from hwlut.report.vcd import read_waves
 from hwlut.search import quantize_uniform
 from hwlut.train import Task
 
@@ -117,13 +119,16 @@ def test_processes_and_schedulers_share_chunks(capsys, monkeypatch, need):
 def test_a_layer_is_recorded(capsys, need):
     need("g++", "verilator")
     record = [*ON_IMAGES, "--idle", 0.3, "--seed", 3, "--layer", "scores", "--activity", "activity.csv"]
-    assert told(capsys, *record)["ok"]
+    found = told(capsys, *record)
+    assert found["ok"] and found["schema"] == "hwlut.run/1"
     header, *rows = csv.reader(Path("activity.csv").read_text().splitlines())
     whole = [list(map(int, row)) for row in rows]
     one = [*ON_IMAGES, "--limit", 2, "--idle", 0.3, "--seed", 3]
     (layer,) = [layer for layer in told(capsys, *one)["layers"] if layer["name"] == "scores"]
     columns = dict(zip(header, zip(*whole)))
     assert tuple(header) == ("cycle", *ACTIVITY)
+    cycles = {"first": whole[0][0], "end": whole[-1][0] + 1}
+    assert found["traced"] == {"layer": "scores", "waves": None, "activity": "activity.csv"} | cycles
     assert list(columns["cycle"]) == list(range(whole[0][0], whole[-1][0] + 1))
     stalled = {name: sum(columns[f"stalled_{name}"]) for name in layer["stalls"]}
     assert len(whole) == layer["cycles"] + sum(stalled.values())
@@ -133,6 +138,7 @@ def test_a_layer_is_recorded(capsys, need):
     called(capsys, *record, "--window", "5:25", "--waves", "waves.vcd")
     assert [*map(int, next(csv.reader(Path("activity.csv").read_text().splitlines()[1:])))] == whole[5]
     assert len(Path("activity.csv").read_text().splitlines()) == 21
+    assert Activity.of(read_waves(Path("waves.vcd"))) == Activity.read(Path("activity.csv"))
     text = Path("waves.vcd").read_text()
     first = whole[5][0]
     assert [int(line[1:]) for line in text.splitlines() if line[:1] == "#"] == [
@@ -162,8 +168,8 @@ def test_without_verilator(capsys, monkeypatch):
         (["--batch", 3], "--batch must be left out with --tile"),
         (["--device", "cpu"], "--device must be left out with --tile"),
         (["--jobs", 2, "--dask", "x"], "--dask must be left out with --jobs"),
-        (["--jobs", 0], "jobs must be at least 1, not 0"),
-        (["--threads", 0], "threads must be at least 1, not 0"),
+        (["--jobs", 0], "jobs must be from 1 to 1024, not 0"),
+        (["--threads", 0], "threads must be from 1 to 1024, not 0"),
         (["--idle", 1], "idle must be a chance from 0 to 0.95, not 1.0"),
         (["--engine", "model", "--stall", 0.5], "idle and stall must be left out with the engine model"),
         (["--waves", "w.vcd"], "--layer must be given with --waves or --activity, and only with them"),

@@ -10,6 +10,7 @@ from typer.exceptions import TyperException
 from hwlut.cli import (
     compress,
     eval,
+    explore,
     export,
     fit,
     gen_rtl,
@@ -17,7 +18,9 @@ from hwlut.cli import (
     info,
     lutnn,
     plot,
+    prove,
     reduce,
+    report,
     run,
     search,
     sim,
@@ -38,14 +41,17 @@ app.command("reduce")(reduce.reduce)
 app.command("tile")(tile.tile)
 app.command("gen-rtl")(gen_rtl.gen_rtl)
 app.command("sim")(sim.sim)
+app.command("prove")(prove.prove)
 app.command("synth")(synth.synth)
 app.command("eval")(eval.evaluate)
 app.command("plot")(plot.plot)
 app.command("info")(info.info)
 app.command("run")(run.run)
+app.command("report")(report.report)
 app.add_typer(lutnn.app, name="lutnn")
 app.add_typer(search.app, name="search")
 app.add_typer(compress.app, name="compress")
+app.command("explore")(explore.explore)
 
 
 @app.callback()

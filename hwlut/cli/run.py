@@ -142,7 +142,7 @@ def _on_task(
             step(done, len(places), f"{float(torch.cat(scores).mean()):.4f}")
     metric = float(torch.cat(scores).mean())
     if as_json:
-        emit(opened.source | {"task": problem.name, "samples": len(places), "metric": metric, "seconds": seconds})
+        emit(opened.told("run") | {"task": problem.name, "samples": len(places), "metric": metric, "seconds": seconds})
         return
     columns(
         [
@@ -193,6 +193,6 @@ def _on_file(
     with writing(output):
         write_tensors(output, results)
     if as_json:
-        emit(opened.source | {"file": str(output), "samples": len(given[0])})
+        emit(opened.told("run") | {"file": str(output), "samples": len(given[0])})
     else:
         print(output)

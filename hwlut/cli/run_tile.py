@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from hwlut.cli.given import check_shapes, codes_of, in_file
-from hwlut.cli.machine import dask_executor, spawning
+from hwlut.cli.machine import check_count, dask_executor, spawning
 from hwlut.cli.screen import columns, emit, note, progress
 from hwlut.cli.table import Table, keep, open_table, writing
 from hwlut.errors import ToolError
@@ -54,8 +54,8 @@ class OnTile:
         if self.jobs is not None and self.dask is not None:
             raise ValueError("--dask must be left out with --jobs")
         for label, value in (("jobs", self.jobs), ("threads", self.threads)):
-            if value is not None and value < 1:
-                raise ValueError(f"{label} must be at least 1, not {value}")
+            if value is not None:
+                check_count(label, value)
         traced = self.waves is not None or self.activity is not None
         if traced != (self.layer is not None):
             raise ValueError("--layer must be given with --waves or --activity, and only with them")
@@ -63,6 +63,11 @@ class OnTile:
             raise ValueError("--window must be given with --layer alone")
         if traced and self.engine == "model":
             raise ValueError("--waves and --activity must be left out with the engine model")
+
+    @property
+    def recorded(self) -> dict[str, Any]:
+        """Where what is recorded of a layer goes."""
+        return {"waves": self.waves, "activity": self.activity}
 
     @property
     def cycles(self) -> range | None:
@@ -119,7 +124,7 @@ def run_on_tile(
 
         problem = Task.load(file_source(task))
         given, targets = _test_data(program, problem, limit)
-        report = _simulated(program, on, given)
+        report, traced = _simulated(program, on, given)
         metric = _metric(program, problem, report, targets)
         told = {"task": problem.name, "metric": metric}
     else:
@@ -127,29 +132,32 @@ def run_on_tile(
         keep(inputs, output, "run on", "file")
         check_target(output, [port.name for port in program.outputs])
         given = codes_of(program, in_file(program, inputs, codes, limit), codes)
-        report = _simulated(program, on, given)
+        report, traced = _simulated(program, on, given)
         _write(program, report, output, codes)
         told = {"file": str(output)}
     if as_json:
-        emit(opened.source | told | report.to_dict())
+        emit(opened.told("run") | told | report.to_dict() | {"traced": traced})
     else:
         _print(report, told)
     if not report.ok:
         raise typer.Exit(1)
 
 
-def _simulated(program: "Program", on: OnTile, given: "list[torch.Tensor]") -> "Report":
-    """Codes on the tile; what is to be recorded of a layer, first."""
+def _simulated(program: "Program", on: OnTile, given: "list[torch.Tensor]") -> "tuple[Report, dict[str, Any] | None]":
+    """Codes on the tile, and what has been recorded of a layer before, and where."""
     from hwlut.accel.simulation import simulate, trace
 
     tile = on.opened()
+    traced: dict[str, Any] | None = None
     pauses: dict[str, Any] = {"idle": on.idle, "stall": on.stall, "seed": on.seed}
     try:
         if on.layer is not None:
             window = on.cycles
-            trace(program, tile, given, on.layer, window=window, waves=on.waves, activity=on.activity, **pauses)
+            cycles = trace(program, tile, given, on.layer, window=window, **on.recorded, **pauses)
+            traced = {"layer": on.layer, "first": cycles.start, "end": cycles.stop}
+            traced |= {name: None if path is None else str(path) for name, path in on.recorded.items()}
         with ExitStack() as stack, progress("run") as step:
-            return simulate(
+            report = simulate(
                 program,
                 tile,
                 given,
@@ -160,6 +168,7 @@ def _simulated(program: "Program", on: OnTile, given: "list[torch.Tensor]") -> "
                 progress=step,
                 **pauses,
             )
+        return report, traced
     except RuntimeError as error:
         if isinstance(error, ToolError):
             raise

@@ -78,7 +78,7 @@ def sim(
     else:
         report = _of_unit(opened.unit, engine, against, scale, verilog, form, values, waves, seed)
     if as_json:
-        emit(opened.source | report.to_dict())
+        emit(report.to_dict() | opened.told("sim") | {"kind": type(opened.unit).__name__})
     else:
         print(report)
     if not report.ok:

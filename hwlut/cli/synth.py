@@ -77,7 +77,7 @@ def synth(
     if isinstance(opened.unit, units.Tile):
         given = form | {"scale": scale, "target": None if target == "liberty" else target, "compare": compare or None}
         area = _area(opened.unit, liberty, given)
-        emit(opened.source | area.to_dict()) if as_json else _print_area(area)
+        emit(opened.told("synth") | area.to_dict()) if as_json else _print_area(area)
         return
     if compare and form:
         raise ValueError(f"--compare must be given without --{next(iter(form))}")
@@ -93,7 +93,7 @@ def synth(
     found = synthesize(opened.unit, scale=scale, target=target, liberty=liberty, verilog=design)
     errors = metrics(opened.unit)
     if as_json:
-        emit(opened.source | found.to_dict() | {"errors": errors})
+        emit(opened.told("synth") | found.to_dict() | {"errors": errors})
     else:
         print(found)
         for label, text in metric_rows(errors):
@@ -146,7 +146,7 @@ def _compare(
     if plot:
         save_picture(picture(found), plot, kind)
     if as_json:
-        emit(opened.source | found.to_dict() | {"plot": str(plot) if plot else None})
+        emit(opened.told("synth") | found.to_dict() | {"plot": str(plot) if plot else None})
     else:
         _print(found)
     if not found.ok:

@@ -40,7 +40,8 @@ def tile(
         found.save(path)
     content = found.content()
     if as_json:
-        emit({"file": str(path), "digest": found.digest, "programs": [str(each.path) for each in opened], **content})
+        files = {"file": str(path), "programs": [str(each.path) for each in opened]}
+        emit(content | {"schema": "hwlut.fitted/1", "digest": found.digest} | files)
         return
     told: list[list[Any]] = [["tile", str(path)], ["rows x columns", f"{rows} x {columns_}"]]
     told.append(["multipliers", ", ".join(each.family.value for each in found.multipliers) or None])
