@@ -1,5 +1,6 @@
 """What tests share: how a missing tool skips a test, and when that is no excuse."""
 
+import contextlib
 import importlib.util
 import os
 import re
@@ -7,11 +8,18 @@ import shutil
 
 import pytest
 
+with contextlib.suppress(ImportError):  # tests on other machines' GPUs do without
+    from hypothesis import settings
+
+    settings.register_profile("long", max_examples=20_000)
+
 INSTALLED = (
     "aeon",
+    "chromium-headless-shell",
     "cocotb",
     "cocotbext",
     "datasets",
+    "distributed",
     "g++",
     "gcc",
     "hatchling",
@@ -19,6 +27,7 @@ INSTALLED = (
     "iverilog",
     "make",
     "mkdocs",
+    "mkdocstrings",
     "mlxtend",
     "onnx",
     "onnxruntime",

@@ -12,9 +12,9 @@ import hwlut
 PACKAGE = Path(hwlut.__file__).parent
 
 LAYERS = [
-    {"errors", "share", "files", "fixed"},
+    {"errors", "share", "files", "fixed", "pareto", "workers"},
     {"fields"},
-    {"names"},
+    {"arrays", "names", "records"},
     {"decomposition"},
     {"unit"},
     {"units"},
@@ -29,6 +29,8 @@ LAYERS = [
     {"train"},
     {"search"},
     {"prune", "lutnn", "accel"},
+    {"explore"},
+    {"report"},
     {"cli"},
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

@@ -1,0 +1,1 @@
+"""Random units of every kind through all engines, for as long as one likes: ``./dev soak MINUTES``."""
