@@ -98,12 +98,13 @@ def test_blocks_run(page, tmp_path, monkeypatch, environment, need):
     found = list(blocks(page))
     if any(re.search(r"hwlut sim|hwlut run .*--tile|hwlut\.check|hwlut\.ops", block.text) for block in found):
         need("g++", "make", "verilator")
-    if any(re.search("hwlut synth|synthesized", block.text) for block in found):
+    if any(re.search("hwlut synth|synthesized|hwlut prove|prove_stream", block.text) for block in found):
         need("g++", "sta", "verilator", "yosys")
     if any(re.search(r"export_onnx", block.text) for block in found):
         need("gcc", "onnx", "onnxscript")
-    if any("onnxruntime" in block.text for block in found):
-        need("onnxruntime")
+    for name in ("cocotbext", "iverilog", "onnxruntime"):
+        if any(re.search(rf"(?:^|\W){name}\W", block.text) for block in found):
+            need(name)
     if any(re.search(r"export_c\b", block.text) for block in found):
         need("cc")
     if any(re.search(r"named_task|hwlut\.train\.models", block.text) for block in found):
@@ -157,24 +158,31 @@ def test_named_files_exist(page):
             assert (ROOT / name).exists(), f"{page.name} names {name}"
 
 
-def test_every_command_and_option_is_told():
+def options():
+    """The options of every command: all names of each, by its first."""
     import typer
 
     from hwlut.cli import app
 
-    text = (ROOT / "docs" / "cli.md").read_text()
-    sections = dict(re.findall(r"^## hwlut (\S.*)\n((?:(?!^## ).*\n)*)", text, re.MULTILINE))
     commands = {}
     for name, command in typer.main.get_command(app).commands.items():
         below = getattr(command, "commands", {})
         commands |= {f"{name} {each}": below[each] for each in below}
         if not below or command.invoke_without_command:
             commands[name] = command
-    assert set(sections) == set(commands)
-    for name, command in commands.items():
-        options = {parameter.opts[0] for parameter in command.params if parameter.opts[0].startswith("-")}
+    return {
+        name: {each.opts[0]: {*each.opts, *each.secondary_opts} for each in command.params if each.opts[0][0] == "-"}
+        for name, command in commands.items()
+    }
+
+
+def test_every_command_and_option_is_told():
+    text = (ROOT / "docs" / "cli.md").read_text()
+    sections = dict(re.findall(r"^## hwlut (\S.*)\n((?:(?!^## ).*\n)*)", text, re.MULTILINE))
+    assert set(sections) == set(options())
+    for name, there in options().items():
         told = set(re.findall(r"^\| `(-[-\w]+)", sections[name], re.MULTILINE))
-        assert told == options - {"--json", "--help"}, f"options of hwlut {name} in docs/cli.md"
+        assert told == there.keys() - {"--json", "--help"}, f"options of hwlut {name} in docs/cli.md"
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -227,8 +235,32 @@ def torch_codes(values):
     return torch.tensor(values)
 
 
-def test_site_builds(need, tmp_path):
-    need("mkdocs")
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path), "-f", "mkdocs.yml"]
-    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr
+FLIQS = """
+    task model num_train_epochs learning_rate train_batch_size eval_batch_size gradient_accumulation_steps optimizer
+    fp16 max_steps delay_steps rl_learning_rate cost_beta max_entropy_beta entropy_schedule_type cost_target search bits
+    search_space single_decision block_search weight_only_search cost_function cost_type weight_bits activation_bits
+    per_channel per_token act_range_percentile weight_range_percentile quantize_self_attention quantize_self_output
+    quantize_output quantize_intermediate quantize_pooler quantize_classifier cuda_visible_devices eval_steps log_steps
+    exp_name save_strategy seed gradient_checkpointing output_root_dir
+"""
+GQA_LUT = "act_func x_range sp_range num_splits decimal_bit_range total_iters mutate"
+
+
+def test_migration_names_options_that_there_are():
+    text = (ROOT / "docs" / "migration.md").read_text()
+    known = options()
+    checked = 0
+    for section in re.split(r"^## ", text, flags=re.MULTILINE)[2:]:
+        [default] = re.findall(r"`hwlut ([a-z ]+)`[^.]*(?:whose options these are|unless another|\.\n)", section)[:1]
+        for theirs, ours in re.findall(r"^\| (.+) \| (.+) \|$", section, re.MULTILINE):
+            named = [command for command in known if f"`hwlut {command} " in ours or f"`hwlut {command}`" in ours]
+            there = {name for command in [default, *named] for names in known[command].values() for name in names}
+            found = set(re.findall(r"(?<![\w-])--[a-z][\w-]*", ours))
+            if ours.startswith("the same"):
+                found |= {option.replace("_", "-") for option in re.findall(r"`(--[a-z]\w*)`", theirs)}
+            assert found <= there, f"options of hwlut {default} beside {theirs}"
+            checked += len(found)
+    assert checked > 70
+    for section, names in (("FLIQS", FLIQS), ("GQA-LUT", GQA_LUT)):
+        told = text.partition(f"\n## {section}\n")[2].partition("\n## ")[0]
+        assert set(re.findall(r"`--(\w+)", told)) >= set(names.split()), f"options of {section}"
