@@ -191,6 +191,7 @@ def test_files_that_stand_there_are_refused(gen_rtl):
         path.write_bytes(first[path.name])
     (gen_rtl.folder / "tile_1.rtl.json").unlink()
     (gen_rtl.folder / "tile_1.v").unlink()
+    (gen_rtl.folder / "tile_1.h").write_text("another's")
     status, _, told = gen_rtl()
     assert (status, told) == (2, "hwlut: tile_1.h stands there without its .rtl.json; --force overwrites it\n")
     assert gen_rtl("--force")[0] == 0 and contents(gen_rtl.folder) == first

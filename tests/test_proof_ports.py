@@ -70,6 +70,8 @@ def test_ports_of_a_tile(tile):
         ("s_axis_tready", SILENT),
         ("s_axil_r", HOLD),
         ("s_axil_b", HOLD),
+        ("s_axil_b", "each aw gets one response"),
+        ("s_axil_b", "each w gets one response"),
     }
 
 
