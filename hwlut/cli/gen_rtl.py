@@ -1,10 +1,11 @@
 """hwlut gen-rtl: from a table to Verilog."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
+from hwlut.cli.design import designed
 from hwlut.cli.form import (
     Banks,
     Combinational,
@@ -21,10 +22,6 @@ from hwlut.cli.form import (
 )
 from hwlut.cli.screen import columns, emit
 from hwlut.cli.table import Json, Scale, TablePath, open_table, writing
-
-if TYPE_CHECKING:
-    from hwlut import units
-    from hwlut.hdl import Rtl
 
 __all__ = ["gen_rtl"]
 
@@ -52,8 +49,6 @@ def gen_rtl(
 
     A table with several scales takes the scale with each beat unless --scale fixes it.
     """
-    from hwlut import units
-
     opened = open_table(table)
     form = chosen_form(
         stages=stages,
@@ -68,12 +63,7 @@ def gen_rtl(
         tile=tile,
         encoders=encoders,
     )
-    if isinstance(opened.unit, units.Tile):
-        rtl = _of_tile(opened.unit, reset, form if scale is None else {"scale": scale} | form)
-    else:
-        from hwlut.hdl import generate
-
-        rtl = generate(opened.unit, scale=scale, reset=reset, **form)
+    rtl = designed(opened.unit, scale, reset, form)
     with writing(folder):
         paths = {kind: str(path) for kind, path in zip(rtl.ENDS, rtl.save(folder, force=force))}
     if as_json:
@@ -90,12 +80,3 @@ def gen_rtl(
         told = {key: rtl.description[key] for key in ("module", "reset")}
         told |= {key: rtl.description["tile"][key] for key in ("rows", "columns")}
     columns([*paths.items(), *([key, None if value is None else str(value)] for key, value in told.items())])
-
-
-def _of_tile(tile: "units.Tile", reset: str, options: dict[str, Any]) -> "Rtl":
-    """The RTL of a tile, which has no other form than its own."""
-    from hwlut.accel import generate_tile
-
-    for name, value in options.items():
-        raise ValueError(f"Tile {name} must not be given, not {getattr(value, 'name', value)}")
-    return generate_tile(tile, reset)

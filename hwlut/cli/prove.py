@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hwlut.cli.design import designed
 from hwlut.cli.form import (
     Banks,
     Combinational,
@@ -76,8 +77,7 @@ def prove(
         tile=tile,
         encoders=encoders,
     )
-    form |= {} if reset == "rst" else {"reset": reset}
-    design = _design(opened.unit, scale, verilog, form)
+    design = _design(opened.unit, scale, verilog, reset, form)
     if isinstance(opened.unit, units.Multiplier) and design.description["reset"] is None:
         proof = prove_multiplier(opened.unit, design, gates, seconds)
     elif gates:
@@ -96,27 +96,11 @@ def prove(
         raise typer.Exit(1)
 
 
-def _design(unit: "units.Unit", scale: int | None, verilog: Path | None, form: dict[str, Any]) -> "Rtl":
-    from hwlut import units
+def _design(unit: "units.Unit", scale: int | None, verilog: Path | None, reset: str, form: dict[str, Any]) -> "Rtl":
+    if verilog is None:
+        return designed(unit, scale, reset, form)
+    from hwlut.verify.design import design_of
 
-    if verilog is not None:
-        from hwlut.verify.design import design_of
-
-        if form:
-            raise ValueError(f"--verilog must be given without --{next(iter(form))}")
-        return design_of(unit, scale, verilog)
-    if isinstance(unit, units.Tile):
-        return _of_tile(unit, form if scale is None else {"scale": scale} | form)
-    from hwlut.hdl import generate
-
-    return generate(unit, scale=scale, **form)
-
-
-def _of_tile(tile: "units.Tile", options: dict[str, Any]) -> "Rtl":
-    """The design of a tile, which has none of the other options but a reset."""
-    from hwlut.accel import generate_tile
-
-    reset = options.pop("reset", "rst")
-    for name, value in options.items():
-        raise ValueError(f"Tile {name} must not be given, not {getattr(value, 'name', value)}")
-    return generate_tile(tile, reset)
+    for name in form | ({} if reset == "rst" else {"reset": reset}):
+        raise ValueError(f"--verilog must be given without --{name}")
+    return design_of(unit, scale, verilog)
