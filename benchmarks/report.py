@@ -19,6 +19,8 @@ __all__ = ["Row", "report"]
 _ROOT = Path(__file__).resolve().parent.parent
 _RESULTS = _ROOT / "benchmarks" / "results"
 _PAGE = _ROOT / "docs" / "benchmarks.md"
+_APART = _ROOT / "benchmarks" / "apart.md"
+"""What no benchmark measures, written by hand."""
 _FEATURES = ("fma", "avx", "amx", "asimd", "sve")
 
 _HEAD = """# Benchmarks
@@ -79,7 +81,7 @@ def report(part: str, rows: Sequence[Row], tools: Mapping[str, str]) -> None:
     }
     write_atomic(_RESULTS / f"{part}.json", json.dumps(result, indent=1) + "\n")
     sections = (_section(path.stem, json.loads(path.read_text())) for path in sorted(_RESULTS.glob("*.json")))
-    write_atomic(_PAGE, "\n".join([_HEAD, *sections]))
+    write_atomic(_PAGE, "\n".join([_HEAD, _APART.read_text(), *sections]))
     for line in _table(result["rows"]):
         print(line)
 
