@@ -32,11 +32,13 @@ from hwlut.explore.network import make
 from hwlut.files import write_atomic
 from hwlut.fixed import Fixed
 from hwlut.program.ports import encoded
+from hwlut.records import write_record
 from hwlut.report import write_report
 from hwlut.search import quantize_uniform
 from hwlut.search.dense import start
 from hwlut.train import Finetune, Task, load_state
 from hwlut.train.processes import processes
+from hwlut.train.request import check_request
 from hwlut.units import Multiplier, Program, Tile
 from hwlut.workers import spawned
 
@@ -77,6 +79,13 @@ class Recipe:
         train, test = mnist()
         dense = Finetune(epochs=self.dense, learning_rate=2e-3, seed=seed)
         return Task(name=name, model=self.model, train=Digits(train, moved=True), test=Digits(test), dense=dense)
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """What decides the result, as JSON."""
+        figures = {"dense": self.dense, "epochs": self.epochs, "rate": self.rate}
+        units = {unit.name: unit.digest for unit in self.multipliers}
+        return figures | {"network": self.network.to_json(), "multipliers": units}
 
     @property
     def multipliers(self) -> list[Multiplier]:
@@ -131,14 +140,16 @@ class Outcome:
 
 
 def flow(name: str, seed: int, images: int, folder: Path) -> Outcome:
-    """All of a network's flow, in a folder of its own, from which one that is finished is read."""
+    """All of a network's flow, in a folder of its own, from which one that is finished is read; ValueError for one of
+    another recipe or of another number of images."""
     recipe, place = RECIPES[name], folder / f"{name}_{seed}"
-    if (place / "outcome.json").exists():
-        return Outcome.load(place / "outcome.json")
     torch.set_num_threads(1)
     began = time.monotonic()
     task = recipe.task(name, seed)
     with processes("cpu") as group:
+        check_request(place / "request.json", recipe.told | {"seed": seed, "images": images}, group)
+        if (place / "outcome.json").exists():
+            return Outcome.load(place / "outcome.json")
         weights = start(task, None, HELD_OUT, seed, place, group)
     assert weights is not None
     training = Finetune(epochs=recipe.epochs, learning_rate=recipe.rate, seed=seed)
@@ -197,7 +208,7 @@ def _design(label: str, program: Program, accuracy: float, array: Array, place: 
     tile = fit_tile(program, name=name, rows=array.rows, columns=array.columns)
     tile.save(place / f"{name}.tile.json")
     found = tile_area(tile)
-    write_atomic(place / f"{name}.synth.json", json.dumps({"schema": "hwlut.synth/1"} | found.to_dict(), indent=1))
+    write_record(place / f"{name}.synth.json", "area", "hwlut.synth/1", found.to_dict())
     assert found.gate_equivalents is not None
     design = Design(
         name=label,
@@ -220,10 +231,9 @@ def _verified(task: str, program: Program, tile: Tile, images: int, place: Path)
     cycles = trace(program, tile, codes, layer, window=WINDOW, waves=waves, activity=waves.with_suffix(".csv"))
     metric = float((report.outputs[0].argmax(1) == labels).float().mean())
     traced = {"layer": layer, "first": cycles.start, "end": cycles.stop, "waves": waves.name}
-    told = {"schema": "hwlut.run/1", "name": program.name, "digest": program.digest, "task": task}
-    told |= {"metric": metric} | report.to_dict()
+    told = {"name": program.name, "digest": program.digest, "task": task, "metric": metric} | report.to_dict()
     told |= {"traced": traced | {"activity": waves.with_suffix(".csv").name}}
-    write_atomic(place / "run.json", json.dumps(told, indent=1) + "\n")
+    write_record(place / "run.json", "run", "hwlut.run/1", told)
     return report.ok
 
 

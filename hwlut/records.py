@@ -6,14 +6,14 @@ import math
 import sys
 import types
 import typing
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from hwlut.fields import shorten
-from hwlut.files import read_bytes
+from hwlut.files import read_bytes, write_atomic
 
-__all__ = ["held", "json_text", "parse_json", "read_json"]
+__all__ = ["held", "json_text", "parse_json", "read_json", "read_record", "write_record"]
 
 _WORDS: dict[Any, str] = {str: "a string", int: "an integer", float: "a number", bool: "true or false"}
 
@@ -46,6 +46,21 @@ def read_json(path: Path, what: str, limit: int) -> Any:
         return parse_json(data)
     except ValueError as error:
         raise ValueError(f"{path}: {what} must be a JSON object: {error}") from None
+
+
+def read_record(path: Path, what: str, schema: str, keys: Iterable[str], limit: int) -> dict[str, Any]:
+    """What a JSON file holds besides its schema: an object of just these keys. ValueError as of `read_json`."""
+    content, names = read_json(path, what, limit), list(keys)
+    if not isinstance(content, dict) or content.pop("schema", None) != schema or set(content) != set(names):
+        raise ValueError(f"{path}: {what} must be an object of schema, which is {schema}, {', '.join(names)}")
+    return content
+
+
+def write_record(
+    path: Path, what: str, schema: str, content: Mapping[str, Any], default: Callable[[Any], Any] | None = None
+) -> None:
+    """Write the file that `read_record` reads. default: makes JSON of what is none, as that of `json.dumps`."""
+    write_atomic(path, json_text({"schema": schema, **content}, what, default))
 
 
 def json_text(content: Any, what: str, default: Callable[[Any], Any] | None = None) -> str:

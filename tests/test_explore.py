@@ -142,7 +142,10 @@ def test_an_exploration_and_its_file(tmp_path):
     first = content["designs"][0]
     for change, message in (
         ({"best": None}, "labels, optimal and best must be those of its networks and designs"),
-        ({"schema": "hwlut.front/1"}, "exploration must be an object of schema, request, source, networks, designs"),
+        (
+            {"schema": "hwlut.front/1"},
+            "exploration must be an object of schema, which is hwlut.explore/1, request, source, networks, designs",
+        ),
         ({"designs": [first | {"network": 8}]}, "designs must be of the 8 networks"),
         ({"designs": [first | {"optimal": not first["optimal"]}]}, "labels, optimal and best must be"),
         ({"designs": [first | {"cycles": "1"}]}, "cycles must be a number, not '1'"),

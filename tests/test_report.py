@@ -223,7 +223,10 @@ DAMAGED = {
     "a.json": ('{"schema": "hwlut.tile/1", "rows": 0}', "key 'function' is missing"),
     "b.json": ('{"schema": "hwlut.run/1", "name": 3}', "name must be a string, not 3"),
     "c.json": ("", "it must hold JSON"),
-    "d.json": ('{"schema": "hwlut.front/1"}', "front must be an object of kind, trials"),
+    "d.json": (
+        '{"schema": "hwlut.front/1"}',
+        "front must be an object of schema, which is hwlut.front/1, kind, trials",
+    ),
     "e.vcd": ("hello\n", "waves must be a value change dump"),
     "f.vcd": (reports.VCD + "#1\n#x\n", "it has the time b'x"),
     "log.jsonl": ('{"step": 1}\n{}\n', "line 2 must be an object with a step"),

@@ -105,7 +105,7 @@ def test_an_interrupted_run_goes_on(net, data, tmp_path):
     assert found == sensitivities(net, data, CHOICES, scaled)
     for text, message in (
         ("{", "sensitivities must be a JSON object: Expecting property name enclosed in double quotes: .*"),
-        ("{}", "sensitivities must be an object of schema, which is hwlut.sensitivities/1, key and values"),
+        ("{}", "sensitivities must be an object of schema, which is hwlut.sensitivities/1, key, values"),
         (
             json.dumps({"schema": "hwlut.sensitivities/1", "key": "0", "values": {}}),
             "sensitivities must be of this model, data and measure, not of others",

@@ -1,6 +1,5 @@
 """Jobs of an exploration, each kept in a file when it is done: how they run, here or in other processes."""
 
-import json
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
@@ -9,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hwlut.files import write_atomic
-from hwlut.records import read_json
+from hwlut.records import json_text, read_json
 
 __all__ = ["Found", "Job", "Then", "kept", "run_jobs"]
 
@@ -33,7 +32,7 @@ def kept(path: Path, compute: Callable[[], Found]) -> Found:
             raise ValueError(f"{path}: result must be an object with a reason")
         return found
     found = compute()
-    write_atomic(path, json.dumps(found, allow_nan=False) + "\n")
+    write_atomic(path, json_text(found, "result"))
     return found
 
 

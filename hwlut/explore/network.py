@@ -1,7 +1,6 @@
 """A network of choices, from a task to a trained integer program; every step is kept in a folder."""
 
 import dataclasses
-import json
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -15,13 +14,12 @@ from torch.utils.data import Subset
 from hwlut.explore.assigned import assign_cells
 from hwlut.explore.choices import HELD_OUT, Network
 from hwlut.explore.substitution import common_operands, look_up, multiplied, multiply, piecewise
-from hwlut.files import write_atomic
 from hwlut.lowering.simulation import Simulation
 from hwlut.nn import LutLayer
 from hwlut.nn.approx import ApproxLayer
 from hwlut.nn.quantized.layers import QuantizedLayer
 from hwlut.prune import Joint, compress, open_compressed
-from hwlut.records import read_json
+from hwlut.records import held, read_record, write_record
 from hwlut.search import CostTable, synthesized
 from hwlut.search.dense import apart, dense_model, narrowed, start
 from hwlut.train import Finetune, Task, finetune
@@ -37,6 +35,7 @@ __all__ = ["Made", "make"]
 
 _SCHEMA = "hwlut.made/1"
 _LIMIT = 1 << 20
+_FIGURES = {"accuracy": float, "metric": float, "float_accuracy": float, "multipliers": Mapping[str, str]}
 _BATCH = 100
 _CALIBRATED = 500
 """Training samples by which formats and scales are chosen."""
@@ -155,7 +154,7 @@ class _Making:
         }
         if group.first:
             simulation.program.save(self._folder / "program.json")
-            write_atomic(self._folder / "made.json", json.dumps({"schema": _SCHEMA} | figures, indent=1) + "\n")
+            write_record(self._folder / "made.json", "network", _SCHEMA, figures)
         group.wait()
 
     def _compressed(self) -> nn.Module:
@@ -227,11 +226,12 @@ def _between(model: nn.Module) -> list[str]:
 
 def _read(folder: Path) -> Made:
     path = folder / "made.json"
-    content = read_json(path, "network", _LIMIT)
-    keys = {"schema", "accuracy", "metric", "float_accuracy", "multipliers"}
-    if not isinstance(content, dict) or set(content) != keys or content.pop("schema") != _SCHEMA:
-        raise ValueError(f"{path}: network must be an object of {', '.join(sorted(keys))}, of schema {_SCHEMA}")
+    content = read_record(path, "network", _SCHEMA, _FIGURES, _LIMIT)
+    try:
+        figures = {name: held(name, content[name], hint) for name, hint in _FIGURES.items()}
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: {error}") from None
     program = load(folder / "program.json")
     if not isinstance(program, Program):
         raise ValueError(f"{folder / 'program.json'}: network must be a program, not a {type(program).__name__}")
-    return Made(folder=folder, program=program, **content)
+    return Made(folder=folder, program=program, **figures)

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ from hwlut.explore.choices import Array, Network
 from hwlut.fields import shorten
 from hwlut.files import write_atomic
 from hwlut.pareto import unbeaten
-from hwlut.records import read_json
+from hwlut.records import json_text, read_record
 from hwlut.unit import load
 from hwlut.units.multiplier import Multiplier
 
@@ -20,7 +19,7 @@ __all__ = ["Design", "Exploration", "Trained"]
 
 _SCHEMA = "hwlut.explore/1"
 _LIMIT = 64 << 20
-_KEYS = ("schema", "request", "source", "networks", "designs", "best")
+_KEYS = ("request", "source", "networks", "designs", "best")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -121,7 +120,7 @@ class Exploration:
 
     def save(self, path: str | Path) -> Path:
         """Write it as JSON."""
-        write_atomic(Path(path), json.dumps(self.to_json(), indent=1, allow_nan=False) + "\n")
+        write_atomic(Path(path), json_text(self.to_json(), "exploration"))
         return Path(path)
 
     @classmethod
@@ -129,9 +128,7 @@ class Exploration:
         """Read one, with its multipliers from the folder ``multipliers`` beside it; ValueError, naming the file, for
         anything else than `save` writes."""
         path = Path(path)
-        content = read_json(path, "exploration", _LIMIT)
-        if not isinstance(content, dict) or content.get("schema") != _SCHEMA or set(content) != set(_KEYS):
-            raise ValueError(f"{path}: exploration must be an object of {', '.join(_KEYS)}; schema is {_SCHEMA}")
+        content = read_record(path, "exploration", _SCHEMA, _KEYS, _LIMIT)
         try:
             found = cls(
                 content["request"],
@@ -141,7 +138,7 @@ class Exploration:
             )
             if any(not 0 <= each.network < len(found.networks) for each in found.designs):
                 raise ValueError(f"designs must be of the {len(found.networks)} networks")
-            if found.to_json() != content:
+            if found.to_json() != {"schema": _SCHEMA, **content}:
                 raise ValueError("labels, optimal and best must be those of its networks and designs")
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path}: {error}") from None

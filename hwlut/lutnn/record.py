@@ -6,8 +6,7 @@ import typing
 from pathlib import Path
 from typing import Any
 
-from hwlut.files import write_atomic
-from hwlut.records import held, json_text, read_json
+from hwlut.records import held, read_record, write_record
 from hwlut.train.request import same_request
 
 __all__ = ["Record"]
@@ -54,8 +53,7 @@ class Record:
 
     def write(self) -> None:
         """Keep the record as it is now."""
-        content = {"schema": _SCHEMA} | {name: getattr(self, name) for name in _KEYS}
-        write_atomic(_file(self.folder), json_text(content, "run"))
+        write_record(_file(self.folder), "run", _SCHEMA, {name: getattr(self, name) for name in _KEYS})
 
     @classmethod
     def started(cls, folder: Path, request: dict[str, Any], source: str | None) -> "Record":
@@ -73,9 +71,7 @@ class Record:
     def read(cls, folder: Path) -> "Record":
         """That of a folder with a run; ValueError, naming the file, where there is none or it is damaged."""
         path = _file(folder)
-        content = read_json(path, "run", _LIMIT)
-        if not isinstance(content, dict) or content.get("schema") != _SCHEMA or set(content) != {"schema", *_KEYS}:
-            raise ValueError(f"{path}: run must be an object of schema, which is {_SCHEMA}, {', '.join(_KEYS)}")
+        content = read_record(path, "run", _SCHEMA, _KEYS, _LIMIT)
         hints = typing.get_type_hints(cls)
         try:
             return cls(folder, **{name: held(name, content[name], hints[name]) for name in _KEYS})

@@ -11,9 +11,8 @@ from typing import Any
 import torch
 
 from hwlut.fields import shorten
-from hwlut.files import write_atomic
 from hwlut.pareto import unbeaten
-from hwlut.records import held, json_text, read_json
+from hwlut.records import held, read_record, write_record
 from hwlut.search.cost import Cost
 from hwlut.search.dense import start
 from hwlut.search.flow import search
@@ -63,18 +62,14 @@ class Front:
 
     def save(self, path: str | Path) -> Path:
         """Write it as JSON."""
-        content = {"schema": _SCHEMA, "kind": self.kind, "trials": [dataclasses.asdict(each) for each in self.trials]}
-        write_atomic(Path(path), json_text(content, "front"))
+        write_record(Path(path), "front", _SCHEMA, dataclasses.asdict(self))
         return Path(path)
 
     @classmethod
     def load(cls, path: str | Path) -> "Front":
         """Read one; ValueError, naming the file, for anything else."""
         path = Path(path)
-        content = read_json(path, "front", _LIMIT)
-        if not isinstance(content, dict) or content.get("schema") != _SCHEMA:
-            raise ValueError(f"{path}: front must be an object of schema, which is {_SCHEMA}, kind and trials")
-        del content["schema"]
+        content = read_record(path, "front", _SCHEMA, ("kind", "trials"), _LIMIT)
         try:
             return held("front", content, cls)
         except (TypeError, ValueError) as error:

@@ -9,10 +9,9 @@ from typing import Any, TypeVar
 import torch
 
 from hwlut.fields import shorten
-from hwlut.files import write_atomic
 from hwlut.nn.quantized import Operands, QuantizedLayer, QuantizedProduct
 from hwlut.quant.precision import Precision
-from hwlut.records import held, json_text, read_json
+from hwlut.records import held, read_record, write_record
 from hwlut.search.cost import LayerShape
 
 __all__ = ["Configuration", "QuantizedOperation", "content_of", "numbers_of", "write_content"]
@@ -145,7 +144,7 @@ def write_content(path: Path, schema: str, found: Any) -> Path:
     """Write the fields of a result, whose `operations` are of `QuantizedOperation`, as JSON."""
     content = {field.name: getattr(found, field.name) for field in dataclasses.fields(found)}
     content["operations"] = {name: each.plain() for name, each in found.operations.items()}
-    write_atomic(path, json_text({"schema": schema} | content, "result", _plain))
+    write_record(path, "result", schema, content, _plain)
     return path
 
 
@@ -156,10 +155,8 @@ def _plain(value: Any) -> Any:
 def content_of(path: Path, what: str, schema: str, kind: type[_Kind], check: Callable[[_Kind], None]) -> _Kind:
     """The result that `write_content` wrote, which `check` finds no fault with; ValueError, naming the file, for
     anything else."""
-    content = read_json(path, what, _LIMIT)
     hints = typing.get_type_hints(kind)
-    if not isinstance(content, dict) or content.get("schema") != schema or set(content) != {"schema", *hints}:
-        raise ValueError(f"{path}: {what} must be an object of schema, which is {schema}, and its keys")
+    content = read_record(path, what, schema, hints, _LIMIT)
     try:
         plain = held("operations", content["operations"], Mapping[str, Any])
         operations = {name: QuantizedOperation.of(f"operations {shorten(name)}", each) for name, each in plain.items()}

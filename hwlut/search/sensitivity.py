@@ -11,10 +11,10 @@ import torch
 from torch import nn
 
 from hwlut.fields import shorten
-from hwlut.files import digest_of, write_atomic
+from hwlut.files import digest_of
 from hwlut.quant.calibration import batches_of, called
 from hwlut.quant.modes import evaluating, keeping_modes
-from hwlut.records import held, read_json
+from hwlut.records import held, read_record, write_record
 from hwlut.unit import Unit
 
 __all__ = ["Harm", "Measure", "harms", "put", "sensitivities"]
@@ -114,8 +114,7 @@ def harms(
             if not math.isfinite(kept[label]):
                 raise ValueError(f"sensitivity of layer {layer!r}, choice {shorten(choice)} must be finite")
             if file is not None:
-                content = {"schema": _SCHEMA, "key": harm.key, "values": kept}
-                write_atomic(Path(file), json.dumps(content, indent=1) + "\n")
+                write_record(Path(file), "sensitivities", _SCHEMA, {"key": harm.key, "values": kept})
         found[layer, choice] = kept[label]
         if progress is not None:
             progress(done, len(wanted), layer)
@@ -160,13 +159,10 @@ def _output(model: nn.Module, batch: Any) -> torch.Tensor:
 
 def _read(path: Path, key: str) -> dict[str, float]:
     """What the file holds of the measurement `key`."""
-    content = read_json(path, "sensitivities", _LIMIT)
-    if not isinstance(content, dict) or set(content) != {"schema", "key", "values"} or content["schema"] != _SCHEMA:
-        raise ValueError(f"{path}: sensitivities must be an object of schema, which is {_SCHEMA}, key and values")
+    content = read_record(path, "sensitivities", _SCHEMA, ("key", "values"), _LIMIT)
     if content["key"] != key:
         raise ValueError(f"{path}: sensitivities must be of this model, data and measure, not of others")
-    values = content["values"]
     try:
-        return held("values", values, Mapping[str, float])
+        return held("values", content["values"], Mapping[str, float])
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path}: {error}") from None
