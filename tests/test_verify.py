@@ -7,7 +7,7 @@ import pytest
 from tables import random_pwl
 
 import hwlut
-from hwlut import Fixed, Requantize, ToolError
+from hwlut import Fixed, Pwl, Requantize, ToolError
 from hwlut.hdl import Rtl, generate
 from hwlut.verify import bench, cocotb, tools, verilator
 from hwlut.verify.beats import streams
@@ -436,3 +436,22 @@ def test_verilator_does_not_extend_multipliers_by_a_sign(need):
     )
     report = hwlut.check(unit, "verilator", verilog=generate(unit, stages=1))
     assert report.ok and report.latency == 1, report
+
+
+def test_verilator_does_not_extend_magnitudes_by_a_sign(need):
+    """Verilator 5.48 does, in a function that it inlines."""
+    need("g++", "verilator")
+    unit = Pwl(
+        input=Fixed(3),
+        scales=(0,),
+        breakpoint_frac=0,
+        breakpoints=[4],
+        slope=Fixed(4, 5),
+        slopes=[-4, 6],
+        intercept=Fixed(8, 11),
+        intercepts=[-128, 55],
+        symmetry="even",
+        output=Fixed(17, 4),
+    )
+    report = hwlut.check(unit, "verilator", verilog=generate(unit, stages=1))
+    assert report.ok, report

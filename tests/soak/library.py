@@ -96,7 +96,7 @@ class Library:
     def _verilate(self, number: int, rtl: Rtl, folder: Path) -> None:
         tool = find_verilator()
         (source := folder / f"top{number}.v").write_text(rtl.verilog)
-        options = [each if each != "Vtop" else f"V{number}" for each in verilated._VERILATE]
+        options = [each if each != "Vtop" else f"V{number}" for each in (*verilated._VERILATE, *tool.correct)]
         top = ["--top-module", rtl.description["module"], "-Mdir", str(folder), str(source)]
         done = run_tool([str(tool.command), *options, *top], env=tool.environment())
         ports = {port["name"]: (port["dir"], port["width"]) for port in rtl.description["ports"]}

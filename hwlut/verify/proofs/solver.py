@@ -84,7 +84,7 @@ class Circuit:
     def _induction(self, number: int, seconds: float) -> tuple[bool | None, int, str]:
         by = "induction"
         steps = ["read_aiger reduced.aig", f"cone -s -O {number}", "scleanup", f"pdr -T {max(1, round(seconds))}"]
-        told = _abc(self.folder, [*steps, "write_cex -a cex.txt"], seconds)
+        told = _abc(self.folder, [*steps, "write_cex -a cex.txt"], seconds + 10)
         if asserted := re.search(r"was asserted in frame (\d+)", told):
             return False, int(asserted[1]) + 1, by
         frames = re.search(r"Invariant F\[(\d+)\]", told)
@@ -100,9 +100,10 @@ class Circuit:
         return tuple(tuple(map(int, line)) for line in lines if len(line) == self.graph.inputs)
 
 
-def _abc(folder: Path, steps: Sequence[str], seconds: float) -> str:
+def _abc(folder: Path, steps: Sequence[str], limit: float) -> str:
+    """What it prints; nothing where it takes longer than so many seconds."""
     try:
-        return run_tool([find_abc(), "-c", "; ".join(steps)], cwd=folder, timeout=2 * seconds + 10).stdout
+        return run_tool([find_abc(), "-c", "; ".join(steps)], cwd=folder, timeout=limit).stdout
     except subprocess.TimeoutExpired:
         return ""
 
@@ -152,7 +153,6 @@ def circuit(
             "dffunmap",
             "opt_expr",
             "aigmap",
-            "opt_merge",
             "opt_clean",
             "write_aiger -zinit -map names.txt design.aig",
         ]
