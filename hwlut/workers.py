@@ -6,7 +6,11 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 
-__all__ = ["spawned"]
+__all__ = ["ALONE", "spawned"]
+
+ALONE = threading.Lock()
+"""Held by a job that trains: a process has one set of torch's generators and traces one model at a time, and jobs may
+be threads of one, as they are by default in a worker of Dask."""
 
 
 def spawned(count: int, prepare: Callable[[], object] | None = None) -> ProcessPoolExecutor:

@@ -6,6 +6,7 @@ import json
 import random
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import exploring
@@ -229,9 +230,10 @@ def test_killed_at_any_file_it_comes_to_the_same(tmp_path):
     assert 3 <= run.stdout.count("killed") < len(whole)
 
 
-def test_processes_come_to_the_same(tmp_path):
+@pytest.mark.parametrize("workers", [lambda: spawning(2, 1), lambda: ThreadPoolExecutor(2)], ids=["spawned", "threads"])
+def test_workers_come_to_the_same(tmp_path, workers):
     here = explored(tmp_path / "here")
-    with spawning(2, 1) as executor:
+    with workers() as executor:
         assert explored(tmp_path / "there", executor=executor) == here
 
 

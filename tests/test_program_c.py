@@ -208,6 +208,15 @@ def test_look_ups(check):
     check(program, *codes_of(program, 4))
 
 
+def test_look_ups_of_sums(check):
+    """Sums of two entries of four bits are codes of eight, in words of 32."""
+    first = random_unit(2, encoder="l1", k=4, v=2, features=4, outputs=6, table_bits=4, bias=False)
+    second = random_unit(3, encoder="tree", k=4, v=2, features=6, outputs=3)
+    nodes = [LookUp("sums", "x", first), LookUp("y", "sums", second)]
+    program = program_of([Port("x", Fixed(8), (5, 4))], nodes, "y", "sums")
+    check(program, *codes_of(program, 4))
+
+
 @pytest.mark.parametrize("multiplier", [
     ROUGH,
     Multiplier(family="table", a=Fixed(4), b=Fixed(3), products=numbers(0, 16, 8)),

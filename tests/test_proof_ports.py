@@ -3,7 +3,6 @@
 import re
 
 import pytest
-from accel_tiles import TILES
 from lut_units import random_unit
 from test_proofs import HAND, direct, proof_of
 
@@ -11,10 +10,28 @@ from hwlut import Fixed, Multiplier, load
 from hwlut.accel import generate_tile
 from hwlut.hdl import Rtl, generate
 from hwlut.program import softmax
+from hwlut.units import Tile
 from hwlut.verify.proofs import prove_stream
 
 HOLD = "valid and payload stay until ready"
 SILENT = "low in the cycle after a reset"
+
+NARROW = Tile(
+    rows=1,
+    columns=1,
+    multipliers=(Multiplier(family="exact", bits=2, signed=True),),
+    accumulator_bits=8,
+    value_bits=8,
+    input_bits=2,
+    factor_bits=8,
+    operations=(),
+    loops=1,
+    values=2,
+    inputs=2,
+    weights=2,
+    constants=2,
+)
+"""The least of all, since a promise that does not hold is asked of all logic there is."""
 
 
 @pytest.fixture(autouse=True)
@@ -49,7 +66,7 @@ def refuted(rtl, changed, logic=""):
 
 @pytest.fixture(scope="module")
 def tile():
-    return generate_tile(TILES["least"], "rst")
+    return generate_tile(NARROW, "rst")
 
 
 def test_a_tile_wrapped_is_proven(tile):
@@ -57,27 +74,25 @@ def test_a_tile_wrapped_is_proven(tile):
 
 
 def test_ports_of_a_tile(tile):
+    """Results that change and marks that go, an answer to a write too few and one to a read too many."""
     changed = {
         "m_axis_tdata": "inner_m_axis_tdata ^ odd",
         "m_axis_mark_tvalid": "inner_m_axis_mark_tvalid & odd",
         "s_axis_tready": "inner_s_axis_tready | odd",
-        "s_axil_rdata": "inner_s_axil_rdata ^ odd",
+        "s_axil_rvalid": "inner_s_axil_rvalid | odd",
         "s_axil_bvalid": "inner_s_axil_bvalid & odd",
     }
     assert refuted(tile, changed) == {
         ("m_axis", HOLD),
         ("m_axis_mark", HOLD),
         ("s_axis_tready", SILENT),
+        ("s_axil_rvalid", SILENT),
         ("s_axil_r", HOLD),
+        ("s_axil_r", "each ar gets one response"),
         ("s_axil_b", HOLD),
         ("s_axil_b", "each aw gets one response"),
         ("s_axil_b", "each w gets one response"),
     }
-
-
-def test_responses_of_a_tile(tile):
-    found = refuted(tile, {"s_axil_arready": "1'b1", "s_axil_bvalid": "inner_s_axil_bvalid | odd"})
-    assert found >= {("s_axil_r", "each ar gets one response"), ("s_axil_b", "each w gets one response")}
 
 
 def test_only_a_write_of_clear_withdraws(tile):

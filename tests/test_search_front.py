@@ -5,13 +5,14 @@ import os
 import pickle
 import subprocess
 import sys
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from searches import MACS, SHORT, TASK, called, is_picture, refused, task_folder, told  # noqa: F401
 
+from hwlut import Fixed
 from hwlut.quant.precision import Precision
 from hwlut.search import Block, CostTable, Front, Search, front, multiplier_of, open_search
 from hwlut.train import Finetune, Task, evaluate
@@ -72,6 +73,14 @@ def test_fronts_refuse(folder, monkeypatch):
         (folder / "front.json").write_text(text)
         with pytest.raises(ValueError, match=r"^front.json: front (trials\[0\] )?must "):
             Front.load("front.json")
+
+
+def test_threads_come_to_the_same(folder):
+    task, options = Task.load("product.py"), Search(formats=(Fixed(2), Fixed(8)), target_bits=3.0)
+    training = Finetune(steps=8, batch=20)
+    here = front(lambda: task, options, training, (3, 5, 7), "here")
+    with ThreadPoolExecutor(3) as executor:
+        assert front(lambda: task, options, training, (3, 5, 7), "there", executor) == here
 
 
 class Here(Executor):

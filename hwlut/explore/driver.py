@@ -28,6 +28,7 @@ from hwlut.units.multiplier import Multiplier
 from hwlut.units.tile import Tile
 from hwlut.verify.synthesis import Liberty
 from hwlut.verify.synthesis.flow import find_yosys
+from hwlut.workers import ALONE
 
 __all__ = ["explore"]
 
@@ -207,7 +208,8 @@ def _network(
         outer, label = progress, network.label
         told = told | {"progress": lambda done, steps, text: outer(done, steps, f"{label}: {text}")}
     try:
-        made = make(make_task(), network, folder, device=device_of(device, number), **told)
+        with ALONE:
+            made = make(make_task(), network, folder, device=device_of(device, number), **told)
     except ValueError as error:
         return {"reason": " ".join(str(error).split())}
     return {"accuracy": made.accuracy, "metric": made.metric, "float_accuracy": made.float_accuracy, "reason": None}

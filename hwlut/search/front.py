@@ -21,6 +21,7 @@ from hwlut.train import Finetune, Task
 from hwlut.train.processes import Processes, device_of, processes
 from hwlut.train.randomness import keeping_generators
 from hwlut.train.request import check_request
+from hwlut.workers import ALONE
 
 __all__ = ["Front", "MakeCost", "Trial", "front"]
 
@@ -162,12 +163,14 @@ def _searched(
 ) -> tuple[float, float, float]:
     """Cost, metric and held-out loss of one search."""
     name = Path(folder).name
-    task = make_task()
-    cost = None if make_cost is None else make_cost(task, options)
-    found = search(
-        task, options, training, folder, cost=cost, weights=weights, source=source, device=device_of(device, number),
-        progress=None if progress is None else lambda done, steps, text: progress(done, steps, f"{name}: {text}"),
-    ).configuration  # fmt: skip
+    with ALONE:
+        task = make_task()
+        cost = None if make_cost is None else make_cost(task, options)
+        found = search(
+            task, options, training, folder,
+            cost=cost, weights=weights, source=source, device=device_of(device, number),
+            progress=None if progress is None else lambda done, steps, text: progress(done, steps, f"{name}: {text}"),
+        ).configuration  # fmt: skip
     return found.cost, found.metric, found.loss
 
 

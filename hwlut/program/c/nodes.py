@@ -65,12 +65,26 @@ class Nodes:
         """What makes the array `y` of a node from those of its operands."""
         kind = type(node)
         if isinstance(node, applied.LookUp):
-            return [f"{self._look_up(node.unit)}({xs[0].name}, {y.name}, {xs[0].size // node.unit.features});"]
+            return self._looked_up(node.unit, y, xs[0])
         if kind in _PLAIN:
             return _PLAIN[kind](node, y, *xs)
         if kind in _WITH_CONSTANTS:
             return _WITH_CONSTANTS[kind](node, y, *xs, self.constants)
         raise ValueError(f"C of a program must have no node {node.name!r} of op {node.op}")
+
+    def _looked_up(self, unit: LutMatmul, y: Array, x: Array) -> list[str]:
+        name, rows = self._look_up(unit), x.size // unit.features
+        if x.kind == "int8_t":
+            return [f"{name}({x.name}, {y.name}, {rows});"]
+        # Sums of another look-up, that fit its codes.
+        return [
+            f"for (ptrdiff_t row = 0; row < {rows}; ++row) {{",
+            f"    int8_t codes[{unit.features}];",
+            f"    for (ptrdiff_t i = 0; i < {unit.features}; ++i)",
+            f"        codes[i] = (int8_t){x.name}[row * {unit.features} + i];",
+            f"    {name}(codes, {y.name} + row * {unit.outputs}, 1);",
+            "}",
+        ]
 
     def _look_up(self, unit: LutMatmul) -> str:
         if unit.digest not in self._look_ups:
