@@ -806,6 +806,7 @@ def test_wrong_options_are_refused():
     refused("Search rate must be a number, not '1'", TypeError, rate="1")
     refused("Search population must be from 2 to .*, not 1", population=1)
     refused("Search exclude must be a list of patterns, not 'head'", TypeError, exclude="head")
+    refused("Search formats must be Fixed, Minifloat or None, not 8", TypeError, formats=(8,))
     assert json.loads(json.dumps(options().settings)) == options().settings
 
 

@@ -112,6 +112,9 @@ class Search:
                 raise TypeError(f"Search {name} must be a list of patterns, not {shorten(getattr(self, name))}")
         for name in ("formats", "include", "exclude"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
+        for each in (*self.formats, self.activation):
+            if not isinstance(each, Format | None):
+                raise TypeError(f"Search formats must be Fixed, Minifloat or None, not {shorten(each)}")
         if (self.target is None) == (self.target_bits is None):
             raise ValueError("Search must be given target or target_bits, one of them")
         if not 0 < self.held_out:
