@@ -16,7 +16,7 @@ from hwlut.cli import main
 from hwlut.program import gated, layer_norm, rms_norm, softmax
 from hwlut.program.row_errors import normalization_errors, softmax_errors
 from hwlut.units import Port, Program
-from hwlut.units.operations import Apply
+from hwlut.units.operations import Add, Apply
 from hwlut.units.reductions import Entries
 
 FORMATS = [Fixed(8, 4), Fixed(8, 5), Fixed(12, 8), Fixed(16, 10)]
@@ -522,6 +522,16 @@ def test_gated_takes_units_of_one_code():
 def test_rows_of_another_size_are_refused():
     with pytest.raises(ValueError, match=r"Program q codes must have the shape \[..., 2\], not \[4, 1\]"):
         layer_norm(**NORM)(torch.zeros(4, 1).long())
+    nodes = (Entries("bias", [1, 2, 3]), Add("sum", "a", "bias"), Add("y", "sum", "b"))
+    inputs = (Port("a", Fixed(4)), Port("b", Fixed(4)))
+    program = Program(name="biased", inputs=inputs, nodes=nodes, outputs=(Port("y", Fixed(8)),))
+    for shape in ((), (1,), (2, 1)):
+        with pytest.raises(ValueError) as caught:
+            program(torch.ones(shape).long(), torch.tensor(1))
+        assert str(caught.value) == f"Program codes must have the shape [..., 3] of 'bias', not {list(shape)}"
+    with pytest.raises(ValueError, match=r"shapes that broadcast to each other, not \[3\], \[2\]$"):
+        program(torch.ones(3).long(), torch.ones(2).long())
+    assert program(torch.ones(2, 1).long(), torch.ones(3).long()).tolist() == [[3, 4, 5]] * 2
 
 
 def test_commands(tmp_path, capsys, monkeypatch):

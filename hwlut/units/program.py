@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from hwlut.fields import shorten
 from hwlut.fixed import Fixed, signed_bits
 from hwlut.unit import Resources, Unit
@@ -14,6 +16,7 @@ from hwlut.units.nodes import WORD, Extent, Node, Span, nodes
 from hwlut.units.one_scale import OneScale
 from hwlut.units.passes import row_passes
 from hwlut.units.ports import Port, ports
+from hwlut.units.reductions import Entries
 from hwlut.units.schedule import DEPTH, Schedule, schedule, staged
 
 if TYPE_CHECKING:
@@ -146,7 +149,7 @@ class Program(OneScale, Unit, schema="hwlut.program/1"):
         that those of the inputs broadcast to.
 
         Raises TypeError for other than one tensor an input, and ValueError for a code outside its format, another shape
-        than the port's, or another scale than the program's.
+        than the port's or the constants', or another scale than the program's.
         """
         import torch
 
@@ -185,6 +188,20 @@ class Program(OneScale, Unit, schema="hwlut.program/1"):
             if port.shape is not None and shape[max(0, len(shape) - len(port.shape)) :] != port.shape:
                 wanted = ", ".join(("...", *map(str, port.shape)))
                 raise ValueError(f"Program {port.name} codes must have the shape [{wanted}], not {list(shape)}")
+        if self.extent is not Extent.TENSORS:
+            self._check_places([tuple(getattr(given, "shape", ())) for given in codes])
+
+    def _check_places(self, shapes: list[tuple[int, ...]]) -> None:
+        """ValueError where inputs do not broadcast to each other, or constants not to them."""
+        try:
+            whole = np.broadcast_shapes(*shapes)
+        except ValueError:
+            told = ", ".join(str(list(shape)) for shape in shapes)
+            raise ValueError(f"Program codes must have shapes that broadcast to each other, not {told}") from None
+        for node in self.nodes:
+            if isinstance(node, Entries) and not _broadcasts(node.values.shape, whole):
+                told = ", ".join(map(str, node.values.shape))
+                raise ValueError(f"Program codes must have the shape [..., {told}] of {node.name!r}, not {list(whole)}")
 
     def schedule(self, depth: int = DEPTH) -> Schedule:
         """When each value is computed by hardware that has at most `depth` operations in a clock cycle."""
@@ -215,3 +232,8 @@ class Program(OneScale, Unit, schema="hwlut.program/1"):
             adder_bits=sum(cost.adder_bits for cost in costs),
             latency=self._latency,
         )
+
+
+def _broadcasts(shape: tuple[int, ...], whole: tuple[int, ...]) -> bool:
+    ends = whole[max(0, len(whole) - len(shape)) :]
+    return len(shape) <= len(whole) and all(size in (1, other) for size, other in zip(shape, ends))
