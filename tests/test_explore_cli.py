@@ -54,6 +54,15 @@ def test_the_front_is_told_and_drawn(capsys):
     assert line == "hwlut: points/request.json: run must be of cycles 9.0, not None"
 
 
+def test_a_killed_process_is_told_in_one_line(capsys, monkeypatch):
+    monkeypatch.setattr(hwlut.explore, "explore", functools.partial(hwlut.explore.explore, make=exploring.killed))
+    exploring.known_costs("killed")
+    line = called(capsys, *SHORT, "--rows", 1, "--columns", 1, "--jobs", 2, "-o", "killed", status=2).err.splitlines()[
+        -1
+    ]
+    assert line.startswith("hwlut: a process of --jobs was ended from outside, as where memory runs out")
+
+
 def test_nothing_within_the_budget_is_status_1(capsys):
     exploring.known_costs("none")
     out, err = called(capsys, *SHORT, "--rows", 1, "--area", 5, "-o", "none", status=1)

@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Sequence
+from concurrent.futures import BrokenExecutor
 
 import typer
 from typer.exceptions import TyperException
@@ -80,4 +81,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         note(str(error))
     except MemoryError as error:
         note(str(error) or "more memory is needed than there is")
+    except BrokenExecutor:
+        note("a process of --jobs was ended from outside, as where memory runs out; what others finished is kept")
     return 2
