@@ -8,6 +8,7 @@ import json
 import os
 import secrets
 import shutil
+import stat
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -45,14 +46,17 @@ def read_bytes(path: Path, limit: int) -> bytes:
 def check_regular(path: Path, limit: int | None = None) -> None:
     """ValueError, naming it, unless `path` is a regular file, of at most `limit` bytes: no folder, pipe or device."""
     try:
-        if not path.exists():
-            raise ValueError(f"{path}: no such file")
-        if not path.is_file():
-            raise ValueError(f"{path}: not a regular file")
-        if limit is not None and path.stat().st_size > limit:
-            raise ValueError(f"{path}: more than the {limit} bytes allowed")
+        found = path.stat()
     except OSError as error:
-        raise ValueError(f"{path}: cannot be read: {error.strerror}") from None
+        absent = error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+        told = "no such file" if absent else f"cannot be read: {error.strerror}"
+        raise ValueError(f"{path}: {told}") from None
+    except ValueError:  # a null character in its name
+        raise ValueError(f"{path}: no such file") from None
+    if not stat.S_ISREG(found.st_mode):
+        raise ValueError(f"{path}: not a regular file")
+    if limit is not None and found.st_size > limit:
+        raise ValueError(f"{path}: more than the {limit} bytes allowed")
 
 
 @contextlib.contextmanager
