@@ -1,6 +1,7 @@
 """python -m soak MINUTES: random units through all engines; see CONTRIBUTING.md."""
 
 import argparse
+import contextlib
 import sys
 import time
 from pathlib import Path
@@ -64,7 +65,8 @@ def _soak(given) -> int:
             shrunk(place)
         print(f"    again: ./dev soak --replay {place}", flush=True)
 
-    campaign.run(given.first, over, given.processes, given.batch, told)
+    with contextlib.suppress(KeyboardInterrupt):  # what is known by then is told
+        campaign.run(given.first, over, given.processes, given.batch, told)
     print(campaign.table())
     seconds = ", ".join(f"{stage} {value:.0f}" for stage, value in campaign.seconds.most_common())
     print(f"seconds of processors: {seconds}")
