@@ -5,12 +5,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from hwlut.verify.synthesis.flow import find_yosys
-from hwlut.verify.tools import run_tool
+from hwlut.verify.proofs.netlist import netlist, yosys
 
 __all__ = ["one_clock"]
 
-_READ = "read_verilog design.v; hierarchy -check -top {top}; proc; flatten; opt_expr; opt_clean; memory_collect"
 _WRITE = "read_json design.json; opt_clean; write_verilog -noattr design.v"
 
 
@@ -26,19 +24,11 @@ def one_clock(verilog: str, module: str) -> str:
         return verilog
     with tempfile.TemporaryDirectory(prefix="hwlut-proof-") as name:
         folder = Path(name)
-        (folder / "design.v").write_text(verilog)
-        _yosys(f"{_READ.format(top=module)}; write_json design.json", module, folder)
-        design = json.loads((folder / "design.json").read_text())
+        design = netlist(verilog, module, folder)
         _enable(design["modules"][module])
         (folder / "design.json").write_text(json.dumps(design))
-        _yosys(_WRITE, module, folder)
+        yosys(_WRITE, module, folder)
         return (folder / "design.v").read_text()
-
-
-def _yosys(script: str, module: str, folder: Path) -> None:
-    done = run_tool([find_yosys()[0], "-q", "-p", script], cwd=folder)
-    if done.returncode:
-        raise ValueError(f"yosys cannot read {module}: {done.stderr.strip()[:200]}")
 
 
 def _enable(design: dict[str, Any]) -> None:

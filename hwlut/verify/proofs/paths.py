@@ -1,17 +1,13 @@
 """Which outputs of a design depend on its inputs within a cycle."""
 
-import json
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from hwlut.verify.synthesis.flow import find_yosys
-from hwlut.verify.tools import run_tool
+from hwlut.verify.proofs.netlist import netlist
 
 __all__ = ["paths"]
-
-_STEPS = "read_verilog design.v; hierarchy -check -top {top}; proc; flatten; opt_expr; opt_clean; memory_collect"
 
 
 def paths(verilog: str, module: str) -> dict[str, str]:
@@ -21,12 +17,7 @@ def paths(verilog: str, module: str) -> dict[str, str]:
     refuses.
     """
     with tempfile.TemporaryDirectory(prefix="hwlut-proof-") as name:
-        (Path(name) / "design.v").write_text(verilog)
-        script = f"{_STEPS.format(top=module)}; write_json design.json"
-        done = run_tool([find_yosys()[0], "-q", "-p", script], cwd=name)
-        if done.returncode:
-            raise ValueError(f"yosys cannot read {module}: {done.stderr.strip()[:200]}")
-        design = json.loads((Path(name) / "design.json").read_text())["modules"][module]
+        design = netlist(verilog, module, Path(name))["modules"][module]
     ports = design["ports"]
     (clock,) = ports["clk"]["bits"] if "clk" in ports else (None,)
     leads: dict[int | str, set[int | str]] = {}
