@@ -167,6 +167,8 @@ class Program(OneScale, Unit, schema="hwlut.program/1"):
         import torch
 
         values = self.check(*codes)
+        if self.extent is not Extent.TENSORS:
+            self._check_places([tuple(given.shape) for given in codes])
         for node in self.nodes:
             result = node(*(values[operand] for operand in node.operands))
             values[node.name] = torch.as_tensor(result, dtype=torch.int64, device=codes[0].device)
@@ -188,8 +190,6 @@ class Program(OneScale, Unit, schema="hwlut.program/1"):
             if port.shape is not None and shape[max(0, len(shape) - len(port.shape)) :] != port.shape:
                 wanted = ", ".join(("...", *map(str, port.shape)))
                 raise ValueError(f"Program {port.name} codes must have the shape [{wanted}], not {list(shape)}")
-        if self.extent is not Extent.TENSORS:
-            self._check_places([tuple(getattr(given, "shape", ())) for given in codes])
 
     def _check_places(self, shapes: list[tuple[int, ...]]) -> None:
         """ValueError where inputs do not broadcast to each other, or constants not to them."""
