@@ -145,11 +145,11 @@ def flow(name: str, seed: int, images: int, folder: Path) -> Outcome:
     recipe, place = RECIPES[name], folder / f"{name}_{seed}"
     torch.set_num_threads(1)
     began = time.monotonic()
-    task = recipe.task(name, seed)
     with processes("cpu") as group:
         check_request(place / "request.json", recipe.told | {"seed": seed, "images": images}, group)
         if (place / "outcome.json").exists():
             return Outcome.load(place / "outcome.json")
+        task = recipe.task(name, seed)
         weights = start(task, None, HELD_OUT, seed, place, group)
     assert weights is not None
     training = Finetune(epochs=recipe.epochs, learning_rate=recipe.rate, seed=seed)

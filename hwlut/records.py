@@ -13,7 +13,7 @@ from typing import Any
 from hwlut.fields import shorten
 from hwlut.files import read_bytes, write_atomic
 
-__all__ = ["held", "json_text", "parse_json", "read_json", "read_record", "write_record"]
+__all__ = ["held", "json_text", "parse_json", "read_fields", "read_json", "read_record", "write_record"]
 
 _WORDS: dict[Any, str] = {str: "a string", int: "an integer", float: "a number", bool: "true or false"}
 
@@ -54,6 +54,15 @@ def read_record(path: Path, what: str, schema: str, keys: Iterable[str], limit: 
     if not isinstance(content, dict) or content.pop("schema", None) != schema or set(content) != set(names):
         raise ValueError(f"{path}: {what} must be an object of schema, which is {schema}, {', '.join(names)}")
     return content
+
+
+def read_fields(path: Path, what: str, schema: str, hints: Mapping[str, Any], limit: int) -> dict[str, Any]:
+    """What `read_record` finds, of the keys of `hints`, each `held` to its own; ValueError, naming the file, else."""
+    content = read_record(path, what, schema, hints, limit)
+    try:
+        return {name: held(name, content[name], hint) for name, hint in hints.items()}
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: {error}") from None
 
 
 def write_record(

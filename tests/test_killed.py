@@ -24,7 +24,7 @@ from hwlut.search import Configuration
 from hwlut.train import Finetune, finetune
 from hwlut.train.states import read_tensors
 
-ALL, SOME = slice(None), slice(1, None, 20)
+ALL, SOME = slice(None), slice(1, None, 10)
 LEFT = re.compile(r"\.hwlut-[0-9a-f]{16}\.tmp|\.build-.*")
 DENSE = TASK.replace("import Task", "import Finetune, Task").replace(
     "y[80:]))", "y[80:]),\n                dense=Finetune(epochs=2, batch=20, learning_rate=1e-2))"

@@ -730,7 +730,10 @@ def test_damaged_files_are_refused(tmp_path):
         assert "\n" not in str(told.value)
 
     refused("configuration must be a JSON object", "{")
-    refused("configuration must be an object of schema, which is hwlut.quantization/1, ", [])
+    keys = (
+        "request, source, operations, owners, left, cost, target, least, most, metric, loss, probabilities, evaluations"
+    )
+    refused(f"configuration must be an object of schema, which is hwlut.quantization/1, {keys}", [])
     refused("configuration must be an object of schema", content | {"schema": "hwlut.quantization/9"})
     refused("configuration must be an object of schema", {name: content[name] for name in content if name != "owners"})
     refused("configuration must be an object of schema", content | {"more": 1})

@@ -19,7 +19,7 @@ from hwlut.nn import LutLayer
 from hwlut.nn.approx import ApproxLayer
 from hwlut.nn.quantized.layers import QuantizedLayer
 from hwlut.prune import Joint, compress, open_compressed
-from hwlut.records import held, read_record, write_record
+from hwlut.records import read_fields, write_record
 from hwlut.search import CostTable, synthesized
 from hwlut.search.dense import apart, dense_model, narrowed, start
 from hwlut.train import Finetune, Task, finetune
@@ -226,11 +226,7 @@ def _between(model: nn.Module) -> list[str]:
 
 def _read(folder: Path) -> Made:
     path = folder / "made.json"
-    content = read_record(path, "network", _SCHEMA, _FIGURES, _LIMIT)
-    try:
-        figures = {name: held(name, content[name], hint) for name, hint in _FIGURES.items()}
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{path}: {error}") from None
+    figures = read_fields(path, "network", _SCHEMA, _FIGURES, _LIMIT)
     program = load(folder / "program.json")
     if not isinstance(program, Program):
         raise ValueError(f"{folder / 'program.json'}: network must be a program, not a {type(program).__name__}")

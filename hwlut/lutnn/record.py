@@ -6,7 +6,7 @@ import typing
 from pathlib import Path
 from typing import Any
 
-from hwlut.records import held, read_record, write_record
+from hwlut.records import read_fields, write_record
 from hwlut.train.request import same_request
 
 __all__ = ["Record"]
@@ -71,12 +71,8 @@ class Record:
     def read(cls, folder: Path) -> "Record":
         """That of a folder with a run; ValueError, naming the file, where there is none or it is damaged."""
         path = _file(folder)
-        content = read_record(path, "run", _SCHEMA, _KEYS, _LIMIT)
         hints = typing.get_type_hints(cls)
-        try:
-            return cls(folder, **{name: held(name, content[name], hints[name]) for name in _KEYS})
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"{path}: {error}") from None
+        return cls(folder, **read_fields(path, "run", _SCHEMA, {name: hints[name] for name in _KEYS}, _LIMIT))
 
 
 _KEYS = tuple(field.name for field in dataclasses.fields(Record) if field.name != "folder")
